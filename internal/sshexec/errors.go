@@ -1,0 +1,113 @@
+package sshexec
+
+import (
+	"fmt"
+	"strings"
+)
+
+// An UnreachableError says that no connection came about: the name did not
+// resolve, nothing answered, or the peer hung up before log-in. Whether the
+// server exists is unknown.
+type UnreachableError struct {
+	Server string
+	Err    error
+}
+
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("cannot reach %s: %v", e.Server, e.Err)
+}
+
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// An AuthError says that the server answered, with the right host key, and
+// refused every way to log in that was tried.
+type AuthError struct {
+	Server, User string
+	// Tried lists what was offered: "key SHA256:… (file ~/.ssh/id_ed25519)".
+	Tried []string
+	Err   error
+}
+
+func (e *AuthError) Error() string {
+	return fmt.Sprintf("%s refused to log in user %q (tried: %s): %v", e.Server, e.User, strings.Join(e.Tried, ", "), e.Err)
+}
+
+func (e *AuthError) Unwrap() error { return e.Err }
+
+// A HostKeyError says that the server showed a host key other than the known
+// one, or that none is known and the policy is strict. It is never retried.
+type HostKeyError struct {
+	Server string
+	// Offered is what the server showed, as "ssh-ed25519 SHA256:…".
+	Offered string
+	// OfferedLine is the offered key in known_hosts form.
+	OfferedLine string
+	// Known are the fingerprints on record; empty where there is none.
+	Known []string
+	// Source says where the known keys come from, as in "~/.ssh/known_hosts:12".
+	Source string
+}
+
+func (e *HostKeyError) Error() string {
+	if len(e.Known) == 0 {
+		return fmt.Sprintf("the host key of %s is not known: it offers %s, and %s has no key for it", e.Server, e.Offered, e.Source)
+	}
+	return fmt.Sprintf("the host key of %s is not the known one: it offers %s, %s says %s", e.Server, e.Offered, e.Source, strings.Join(e.Known, ", "))
+}
+
+// A ConfigError says that the SSH options cannot work whatever the server
+// does: a key that does not parse, a passphrase that is missing or wrong.
+type ConfigError struct {
+	Server string
+	Err    error
+}
+
+func (e *ConfigError) Error() string { return fmt.Sprintf("SSH options for %s: %v", e.Server, e.Err) }
+
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// An InterruptedError says that a call began and its end was not seen. What
+// the step named did is unknown: observe again before acting.
+type InterruptedError struct {
+	Server, Call, Step string
+	Err                error
+}
+
+func (e *InterruptedError) Error() string {
+	return fmt.Sprintf("the connection to %s ended during %q (%s), its outcome is unknown: %v", e.Server, e.Step, e.Call, e.Err)
+}
+
+func (e *InterruptedError) Unwrap() error { return e.Err }
+
+// A SudoError says that the SSH user is not root and could not become root.
+type SudoError struct {
+	Server, User, Stderr string
+}
+
+func (e *SudoError) Error() string {
+	return fmt.Sprintf("user %q cannot use sudo on %s: %s", e.User, e.Server, e.Stderr)
+}
+
+// A ForwardingError says that the server's sshd does not forward connections
+// (AllowTcpForwarding, DisableForwarding, PermitOpen). Sessions still work.
+type ForwardingError struct {
+	Server, Address string
+	Err             error
+}
+
+func (e *ForwardingError) Error() string {
+	return fmt.Sprintf("sshd on %s does not forward to %s: %v", e.Server, e.Address, e.Err)
+}
+
+func (e *ForwardingError) Unwrap() error { return e.Err }
+
+// A StepError is a step that ran to its end and exited with a code other than
+// zero. Everything in it is redacted.
+type StepError struct {
+	Server, Call string
+	StepResult
+}
+
+func (e *StepError) Error() string {
+	return fmt.Sprintf("%s on %s: exit code %d: %s", e.Title, e.Server, e.ExitCode, strings.TrimSpace(string(e.Stderr)))
+}

@@ -1,0 +1,2 @@
+// Command terraform-provider-kamal serves the provider to Terraform and OpenTofu.
+package main
