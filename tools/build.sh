@@ -1,0 +1,34 @@
+#!/bin/sh
+# tools/build.sh NAME: build the pinned tool NAME once and print the path of the program.
+#
+# tools/NAME is a module of its own with one `tool` directive. The program is kept in the user's
+# cache under a name that carries a hash of everything it is made from, so a second call only prints.
+set -eu
+
+[ $# -eq 1 ] || { echo "usage: tools/build.sh tofu|terraform|lint|docs" >&2; exit 2; }
+name=$1
+module=$(cd "$(dirname "$0")" && pwd)/$name
+[ -f "$module/go.mod" ] || { echo "tools/build.sh: no tool named $name" >&2; exit 2; }
+command -v go >/dev/null || { echo "tools/build.sh: Go is required, see https://go.dev/dl" >&2; exit 1; }
+cd "$module"
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/terraform-provider-kamal/bin
+hash=$(find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
+program=$cache/$name-$hash
+
+if [ ! -x "$program" ]; then
+	mkdir -p "$cache"
+	# One build at a time: two callers must not build the same tool twice on a small machine.
+	exec 9>"$cache/$name.lock"
+	flock 9
+	if [ ! -x "$program" ]; then
+		echo "building tools/$name, once (minutes on a small machine)" >&2
+		ldflags='-s -w'
+		[ ! -f ldflags ] || ldflags="$ldflags $(cat ldflags)"
+		# The workspace and the caller's flags must not change what is built.
+		GOWORK=off GOFLAGS='-mod=readonly -buildvcs=false' CGO_ENABLED=0 \
+			go build -p "${BUILD_JOBS:-2}" -trimpath -ldflags "$ldflags" -o "$program.new" tool >&2
+		mv "$program.new" "$program"
+	fi
+fi
+echo "$program"
