@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// slow is from how many seconds on a passed test gets a line of its own.
+const slow = 1.0
+
+// event is one line of `go test -json`; `go doc test2json` describes the fields.
+type event struct {
+	Action     string
+	Package    string
+	ImportPath string
+	Test       string
+	Elapsed    float64 // seconds
+	Output     string
+}
+
+// result is what a run of go test came to. Only top-level tests are counted as passed or failed;
+// a skipped subtest is listed too, as it is something the run did not show.
+type result struct {
+	passed, failed int
+	skipped        []string // "TestName: reason"
+	packages       []string // go test's last line of each package
+}
+
+func (r result) ok() bool { return r.failed == 0 && r.passed > 0 }
+
+func (r result) summary(title string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %d passed, %d failed, %d skipped\n", title, r.passed, r.failed, len(r.skipped))
+	for _, s := range r.skipped {
+		fmt.Fprintf(&b, "  skipped %s\n", s)
+	}
+	if r.passed == 0 && r.failed == 0 {
+		b.WriteString("  no test passed: that counts as a failure\n")
+	}
+	for _, p := range r.packages {
+		b.WriteString(p)
+	}
+	return b.String()
+}
+
+// follow reads the events of one go test and writes progress and failures to out as they come.
+func follow(events io.Reader, out io.Writer) (result, error) {
+	var r result
+	output := map[[2]string][]string{} // by package and test, until its outcome is known
+	in := bufio.NewReader(events)
+	for {
+		line, readErr := in.ReadBytes('\n')
+		if len(line) > 0 {
+			var e event
+			if err := json.Unmarshal(line, &e); err != nil {
+				fmt.Fprintf(out, "%s", line) // not from go test's -json: show it as it is
+			} else {
+				r.take(e, output, out)
+			}
+		}
+		if errors.Is(readErr, io.EOF) {
+			return r, nil
+		}
+		if readErr != nil {
+			return r, fmt.Errorf("reading the events of go test: %w", readErr)
+		}
+	}
+}
+
+func (r *result) take(e event, output map[[2]string][]string, out io.Writer) {
+	key := [2]string{e.Package, e.Test}
+	topLevel := e.Test != "" && !strings.Contains(e.Test, "/")
+	switch e.Action {
+	case "build-output":
+		fmt.Fprint(out, e.Output)
+		return
+	case "output":
+		output[key] = append(output[key], e.Output)
+		return
+	case "pass":
+		if topLevel {
+			r.passed++
+			if e.Elapsed >= slow {
+				fmt.Fprintf(out, "passed %s (%.1fs)\n", e.Test, e.Elapsed)
+			}
+		}
+	case "fail":
+		if topLevel {
+			r.failed++
+		}
+		for _, line := range output[key] {
+			if e.Test != "" || !isVerdict(line) {
+				fmt.Fprint(out, line)
+			}
+		}
+	case "skip":
+		if e.Test != "" {
+			r.skipped = append(r.skipped, e.Test+": "+reason(output[key]))
+		}
+	default:
+		return
+	}
+	if e.Test == "" && e.Action != "skip" {
+		r.packages = append(r.packages, verdict(output[key]))
+	}
+	delete(output, key)
+}
+
+// verdict is go test's last line of a package: "ok", the path and the time, or "FAIL" and the path.
+func verdict(lines []string) string {
+	for i := len(lines) - 1; i >= 0; i-- {
+		if isVerdict(lines[i]) {
+			return lines[i]
+		}
+	}
+	return ""
+}
+
+func isVerdict(line string) bool {
+	return strings.HasPrefix(line, "ok  \t") || strings.HasPrefix(line, "FAIL\t")
+}
+
+// reason is what a test said before it was skipped, on one line.
+func reason(lines []string) string {
+	var said []string
+	for _, line := range lines {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "=== ") && !strings.HasPrefix(line, "--- ") {
+			said = append(said, line)
+		}
+	}
+	return strings.Join(said, " ")
+}
