@@ -46,9 +46,15 @@ type HostKeyError struct {
 	Known []string
 	// Source says where the known keys come from, as in "~/.ssh/known_hosts:12".
 	Source string
+	// Reason is set where it is not the key itself that is wrong: a revoked
+	// key, a certificate that has expired or is for another host.
+	Reason string
 }
 
 func (e *HostKeyError) Error() string {
+	if e.Reason != "" {
+		return fmt.Sprintf("the host key of %s is refused: it offers %s: %s (%s)", e.Server, e.Offered, e.Reason, e.Source)
+	}
 	if len(e.Known) == 0 {
 		return fmt.Sprintf("the host key of %s is not known: it offers %s, and %s has no key for it", e.Server, e.Offered, e.Source)
 	}
@@ -74,10 +80,30 @@ type InterruptedError struct {
 }
 
 func (e *InterruptedError) Error() string {
-	return fmt.Sprintf("the connection to %s ended during %q (%s), its outcome is unknown: %v", e.Server, e.Step, e.Call, e.Err)
+	return fmt.Sprintf("lost sight of %q (%s) on %s, its outcome is unknown: %v", e.Step, e.Call, e.Server, e.Err)
 }
 
 func (e *InterruptedError) Unwrap() error { return e.Err }
+
+// A StartError says that the server took the log-in and did not run the script
+// of a call: the account has no usable shell, sshd refuses sessions, or the
+// script does not parse. No step has run.
+type StartError struct {
+	Server, Call string
+	// Output is what came instead, redacted.
+	Output string
+	Err    error
+}
+
+func (e *StartError) Error() string {
+	s := fmt.Sprintf("%s on %s did not start: %v", e.Call, e.Server, e.Err)
+	if e.Output != "" {
+		s += ": " + e.Output
+	}
+	return s
+}
+
+func (e *StartError) Unwrap() error { return e.Err }
 
 // A SudoError says that the SSH user is not root and could not become root.
 type SudoError struct {
