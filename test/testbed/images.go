@@ -1,0 +1,254 @@
+package testbed
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// Image is an image of the registry.
+type Image struct {
+	Name string `json:"name"`
+	What string `json:"what"`
+
+	image v1.Image
+}
+
+const proxyPackage = "github.com/basecamp/kamal-proxy/cmd/kamal-proxy"
+
+// appImage is a variant of the web app of directory app.
+type appImage struct {
+	name, what string
+	behavior   string // APP_BEHAVIOR
+	change     func(*v1.ConfigFile)
+}
+
+var appImages = []appImage{
+	{name: "app:v1", what: "good"},
+	{name: "app:v2", what: "good"},
+	{name: "app:v3", what: "good"},
+	{name: "app:unhealthy", what: "/up always answers 503", behavior: "unhealthy"},
+	{name: "app:crash", what: "exits 3 at start with a message on stderr", behavior: "crash"},
+	{name: "app:slow", what: "listens after 8 s", behavior: "slow"},
+	{name: "app:redirect", what: "/up answers 301 to https", behavior: "redirect"},
+	{name: "app:blocked", what: "/up answers 403 unless the Host is app.example.com", behavior: "blocked"},
+	{name: "app:nocmd", what: "has no command", change: func(c *v1.ConfigFile) { c.Config.Cmd = nil }},
+	{name: "app:arm64", what: "is for linux/arm64", change: func(c *v1.ConfigFile) { c.Architecture = "arm64" }},
+	{name: "app:withhealth", what: "good, with a Docker health check", change: func(c *v1.ConfigFile) {
+		c.Config.Healthcheck = &v1.HealthConfig{
+			Test: []string{"CMD", "app", "healthcheck"}, Interval: time.Second, Timeout: 2 * time.Second, Retries: 3,
+		}
+	}},
+	{name: "team/other:v1", what: "good, in another repository"},
+}
+
+// Images lists what the registry holds, without building anything.
+func Images() []Image {
+	images := []Image{
+		{Name: "basecamp/kamal-proxy:v0.9.2", What: "kamal-proxy"},
+		{Name: "basecamp/kamal-proxy:v0.9.3", What: "the same program, with another label: something to upgrade to"},
+	}
+	for _, app := range appImages {
+		images = append(images, Image{Name: app.name, What: app.what})
+	}
+	return images
+}
+
+// hashSources names the sources of all images.
+func hashSources(root string) (string, error) {
+	parts := []string{runtime.Version()}
+	for _, pattern := range []string{
+		"test/testbed/images.go", "test/testbed/app/*.go", "tools/kamal-proxy/go.mod", "tools/kamal-proxy/go.sum",
+	} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			return "", err
+		}
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				return "", err
+			}
+			parts = append(parts, filepath.Base(file), string(content))
+		}
+	}
+	return hash(parts...), nil
+}
+
+// buildImages makes all images from scratch, without Docker: a static program
+// and a few files each.
+func buildImages(ctx context.Context, root string) ([]Image, error) {
+	proxy, err := goBuild(ctx, filepath.Join(root, "tools", "kamal-proxy"), proxyPackage)
+	if err != nil {
+		return nil, err
+	}
+	app, err := goBuild(ctx, root, "./test/testbed/app")
+	if err != nil {
+		return nil, err
+	}
+	proxyBase, err := newLayer(append(account("kamal-proxy"),
+		file{name: "usr/local/bin/kamal-proxy", mode: 0o755, content: proxy},
+		// A new volume takes this directory's owner.
+		file{name: "home/kamal-proxy/.config/kamal-proxy/", mode: 0o755, owner: 1000},
+	))
+	if err != nil {
+		return nil, err
+	}
+	appBase, err := newLayer(append(account("app"), file{name: "bin/app", mode: 0o755, content: app}))
+	if err != nil {
+		return nil, err
+	}
+
+	images := Images()
+	for i := range images {
+		repository, tag, _ := strings.Cut(images[i].Name, ":")
+		if repository == "basecamp/kamal-proxy" {
+			images[i].image, err = newImage(proxyConfig(tag), proxyBase)
+		} else {
+			images[i].image, err = newAppImage(appBase, appImages[i-(len(images)-len(appImages))], tag)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", images[i].Name, err)
+		}
+	}
+	return images, nil
+}
+
+// proxyConfig is that of the official image, but for PATH's length.
+func proxyConfig(version string) *v1.ConfigFile {
+	return &v1.ConfigFile{
+		Architecture: "amd64", OS: "linux",
+		Config: v1.Config{
+			Env:          []string{"PATH=/usr/local/bin", "HOME=/home/kamal-proxy"},
+			Cmd:          []string{"kamal-proxy", "run"},
+			User:         "kamal-proxy:kamal-proxy",
+			ExposedPorts: map[string]struct{}{"80/tcp": {}, "443/tcp": {}},
+			Labels: map[string]string{
+				"org.opencontainers.image.title":   "kamal-proxy",
+				"org.opencontainers.image.version": version,
+			},
+		},
+	}
+}
+
+func newAppImage(base v1.Layer, app appImage, version string) (v1.Image, error) {
+	// Every version has an asset of its own name, and one that all have.
+	assets, err := newLayer([]file{
+		{name: "public/assets/application-" + version + ".css", mode: 0o644, content: []byte("/* " + version + " */\n")},
+		{name: "public/assets/common.css", mode: 0o644, content: []byte("/* common, of " + version + " */\n")},
+	})
+	if err != nil {
+		return nil, err
+	}
+	config := &v1.ConfigFile{
+		Architecture: "amd64", OS: "linux",
+		Config: v1.Config{
+			Env:          []string{"PATH=/bin", "HOME=/home/app", "APP_VERSION=" + version},
+			Cmd:          []string{"app", "server"},
+			User:         "app:app",
+			ExposedPorts: map[string]struct{}{"3000/tcp": {}},
+		},
+	}
+	if app.behavior != "" {
+		config.Config.Env = append(config.Config.Env, "APP_BEHAVIOR="+app.behavior)
+	}
+	if app.change != nil {
+		app.change(config)
+	}
+	return newImage(config, base, assets)
+}
+
+func newImage(config *v1.ConfigFile, layers ...v1.Layer) (v1.Image, error) {
+	config.RootFS.Type = "layers"
+	image, err := mutate.ConfigFile(empty.Image, config)
+	if err != nil {
+		return nil, err
+	}
+	return mutate.AppendLayers(image, layers...)
+}
+
+// goBuild builds a static linux/amd64 program and returns its bytes.
+func goBuild(ctx context.Context, dir, pkg string) ([]byte, error) {
+	temporary, err := os.MkdirTemp("", "testbed-build-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(temporary)
+	out := filepath.Join(temporary, "program")
+	_, err = run(ctx, nil, "env", "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64",
+		"go", "-C", dir, "build", "-trimpath", "-ldflags=-s -w", "-o", out, pkg)
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(out)
+}
+
+// file is a file of a layer; a directory if its name ends in a slash.
+type file struct {
+	name    string
+	mode    int64
+	owner   int
+	content []byte
+}
+
+// account is what a program needs to run as user 1000 under this name.
+func account(user string) []file {
+	return []file{
+		{name: "etc/passwd", mode: 0o644, content: fmt.Appendf(nil, "root:x:0:0::/:/\n%s:x:1000:1000::/home/%s:/\n", user, user)},
+		{name: "etc/group", mode: 0o644, content: fmt.Appendf(nil, "root:x:0:\n%s:x:1000:\n", user)},
+		{name: "home/" + user + "/", mode: 0o755, owner: 1000},
+		{name: "tmp/", mode: 0o1777},
+	}
+}
+
+func newLayer(files []file) (v1.Layer, error) {
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	seen := map[string]bool{}
+	for _, f := range files {
+		// Parents too: Docker would make them, but as it likes.
+		for i, r := range f.name {
+			if r != '/' || i == len(f.name)-1 || seen[f.name[:i+1]] {
+				continue
+			}
+			seen[f.name[:i+1]] = true
+			owner := 0
+			if strings.HasPrefix(f.name, "home/") && i > len("home") {
+				owner = f.owner
+			}
+			if err := w.WriteHeader(&tar.Header{Name: f.name[:i+1], Typeflag: tar.TypeDir, Mode: 0o755, Uid: owner, Gid: owner}); err != nil {
+				return nil, err
+			}
+		}
+		seen[f.name] = true
+		header := &tar.Header{Name: f.name, Mode: f.mode, Uid: f.owner, Gid: f.owner, Size: int64(len(f.content))}
+		if strings.HasSuffix(f.name, "/") {
+			header.Typeflag = tar.TypeDir
+		}
+		if err := w.WriteHeader(header); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(f.content); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return tarball.LayerFromOpener(
+		func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil },
+		tarball.WithCompressionLevel(gzip.BestSpeed), tarball.WithCompressedCaching)
+}

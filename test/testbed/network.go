@@ -1,0 +1,193 @@
+package testbed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Addresses are fixed, not Docker's choice: a server keeps its own over reboots
+// and stops, whatever else starts meanwhile. The registry has the second of the
+// subnet, servers have those from firstServer on.
+const (
+	registryHost = 2
+	firstServer  = 10
+	lastServer   = 250
+)
+
+// ensureNetwork finds the bed's network or makes one on a free subnet.
+func (b *Bed) ensureNetwork(ctx context.Context) error {
+	name := "testbed." + b.Name
+	found, err := docker(ctx, "network", "ls", "--quiet", "--filter", "label="+labelBed+"="+b.Name)
+	if err != nil {
+		return err
+	}
+	if found != "" {
+		b.subnet, err = docker(ctx, "network", "inspect", "--format", "{{(index .IPAM.Config 0).Subnet}}", name)
+		return err
+	}
+	// Beds that come up at the same time must not choose the same subnet.
+	unlock, err := lock(ctx, filepath.Join(cacheDir(), "network.lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if b.subnet, err = freeSubnet(ctx); err != nil {
+		return err
+	}
+	_, err = docker(ctx, "network", "create", "--label", labelBed+"="+b.Name, "--subnet", b.subnet, name)
+	return err
+}
+
+// freeSubnet is the first 10.231.N.0/24 that neither Docker nor the host uses.
+func freeSubnet(ctx context.Context) (string, error) {
+	var used []netip.Prefix
+	ids, err := docker(ctx, "network", "ls", "--quiet")
+	if err != nil {
+		return "", err
+	}
+	subnets, err := docker(ctx, append([]string{"network", "inspect", "--format",
+		"{{range .IPAM.Config}}{{println .Subnet}}{{end}}"}, lines(ids)...)...)
+	if err != nil {
+		return "", err
+	}
+	for _, text := range lines(subnets) {
+		if prefix, err := netip.ParsePrefix(strings.TrimSpace(text)); err == nil {
+			used = append(used, prefix)
+		}
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", err
+	}
+	for _, address := range addresses {
+		if prefix, err := netip.ParsePrefix(address.String()); err == nil {
+			used = append(used, prefix.Masked())
+		}
+	}
+candidates:
+	for n := range 256 {
+		candidate := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 231, byte(n), 0}), 24)
+		for _, prefix := range used {
+			if prefix.Overlaps(candidate) {
+				continue candidates
+			}
+		}
+		return candidate.String(), nil
+	}
+	return "", errors.New("no free subnet in 10.231.0.0/16")
+}
+
+// address is the host-th address of the bed's subnet.
+func (b *Bed) address(host int) string {
+	prefix, err := netip.ParsePrefix(b.subnet)
+	if err != nil {
+		panic(fmt.Sprintf("testbed network with subnet %q", b.subnet)) // it was made by ensureNetwork
+	}
+	bytes := prefix.Addr().As4()
+	bytes[3] = byte(host)
+	return netip.AddrFrom4(bytes).String()
+}
+
+// nextAddress hands out addresses in turn, so that one of a server that has
+// just gone isn't another server's at once. The caller holds the bed's lock.
+func (b *Bed) nextAddress(servers []*Server) (string, error) {
+	taken := map[string]bool{}
+	for _, s := range servers {
+		taken[s.Address] = true
+	}
+	file := filepath.Join(b.Dir, "last-address")
+	last := firstServer - 1
+	if content, err := os.ReadFile(file); err == nil {
+		last, _ = strconv.Atoi(string(content))
+	}
+	for range lastServer - firstServer + 1 {
+		last++
+		if last < firstServer || last > lastServer {
+			last = firstServer
+		}
+		if address := b.address(last); !taken[address] {
+			return address, writeFile(file, []byte(strconv.Itoa(last)), 0o600)
+		}
+	}
+	return "", fmt.Errorf("all addresses of %s are taken", b.subnet)
+}
+
+// resolvConf is a resolv.conf with the host's name servers, or "" if they are
+// the host's own. Docker would give servers an inner name server that works by
+// NAT rules inside the server, which no real server has.
+func resolvConf() string {
+	for _, file := range []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"} {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		var out strings.Builder
+		for _, line := range lines(string(content)) {
+			fields := strings.Fields(line)
+			if len(fields) < 2 || fields[0] != "nameserver" {
+				continue
+			}
+			if ip, err := netip.ParseAddr(fields[1]); err == nil && !ip.IsLoopback() {
+				fmt.Fprintf(&out, "nameserver %s\n", ip)
+			}
+		}
+		if out.Len() > 0 {
+			return out.String()
+		}
+	}
+	return ""
+}
+
+// inspected is the part of `docker inspect` that the bed reads.
+type inspected struct {
+	ID     string `json:"Id"`
+	Config struct {
+		Image  string
+		Labels map[string]string
+	}
+	State struct{ Status string }
+}
+
+// servers are the bed's servers as they are now, standing and fresh.
+func (b *Bed) servers(ctx context.Context) ([]*Server, error) {
+	ids, err := docker(ctx, "ps", "--all", "--quiet", "--no-trunc", "--filter", "label="+labelBed+"="+b.Name, "--filter", "label="+labelServer)
+	if err != nil || ids == "" {
+		return nil, err
+	}
+	// Another process may remove one of its servers meanwhile: what is left is printed.
+	text, err := docker(ctx, append([]string{"inspect"}, lines(ids)...)...)
+	var failed *CommandError
+	if err != nil && !errors.As(err, &failed) {
+		return nil, err
+	}
+	var all []inspected
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		return nil, fmt.Errorf("docker inspect: %w", err)
+	}
+	var servers []*Server
+	for _, c := range all {
+		s := &Server{
+			Name:      c.Config.Labels[labelServer],
+			Kind:      Kind(c.Config.Labels[labelKind]),
+			Address:   c.Config.Labels[labelAddress],
+			bed:       b,
+			container: c.ID,
+			image:     c.Config.Image,
+			state:     c.State.Status,
+		}
+		s.owner, _ = strconv.Atoi(c.Config.Labels[labelOwner])
+		if key, err := os.ReadFile(s.hostKeyFile()); err == nil {
+			s.HostKey = string(key)
+		}
+		servers = append(servers, s)
+	}
+	return servers, nil
+}

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs what the testbed needs on a Debian 12 or 13 machine and makes sure
+# that a Docker daemon answers. Run as root; repeating it costs a second.
+set -euo pipefail
+
+log() { echo "prepare: $*" >&2; }
+
+# One at a time: apt's and dockerd's own locks make a second one fail, not wait.
+exec 9>/run/lock/testbed-prepare.lock
+flock -w 900 9 || { log "another prepare.sh has held the lock for 15 minutes"; exit 1; }
+
+install_packages() {
+  # command -> package; a command that is there needs no package, whoever installed it.
+  local missing=() pair
+  for pair in debootstrap:debootstrap iptables:iptables ssh:openssh-client \
+    ssh-keygen:openssh-client tar:tar dockerd:docker.io containerd:containerd; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+  done
+  [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
+  [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+  if [ ${#missing[@]} -gt 0 ]; then
+    log "installing ${missing[*]}"
+    apt-get -qq -o DPkg::Lock::Timeout=300 update
+    apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "${missing[@]}" >/dev/null
+  fi
+  # Debian 13 ships the client in a package of its own.
+  command -v docker >/dev/null ||
+    apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends docker-cli >/dev/null
+}
+
+# In a container or a small VM nothing runs systemd, and policy-rc.d may have
+# kept the package from starting its service: then dockerd runs in the background.
+start_docker() {
+  docker info >/dev/null 2>&1 && return
+  if [ -d /run/systemd/system ]; then
+    log "starting docker.service"
+    systemctl start docker
+  else
+    log "starting dockerd; log: /var/log/dockerd.log, pid file: /run/docker.pid"
+    # Own session and no inherited lock, or it would die with, or block, its starter.
+    setsid dockerd --pidfile /run/docker.pid </dev/null >>/var/log/dockerd.log 2>&1 9>&- &
+  fi
+  local i
+  for i in $(seq 120); do
+    docker info >/dev/null 2>&1 && return
+    sleep 0.5
+  done
+  log "no Docker daemon answers after 60 seconds"
+  tail -n 20 /var/log/dockerd.log >&2 2>/dev/null || true
+  exit 1
+}
+
+[ "$(id -u)" = 0 ] || { log "must run as root"; exit 1; }
+export DEBIAN_FRONTEND=noninteractive
+install_packages
+start_docker
