@@ -143,7 +143,7 @@ func (c *Client) dialError(l *link, err error) error {
 		}
 		return server // a bastion
 	}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // a dial returns these as they are; what is wrapped keeps its text
 	case *UnreachableError:
 		return &UnreachableError{Server: rename(e.Server), Err: e.Err}
 	case *AuthError:

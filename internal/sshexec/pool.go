@@ -32,7 +32,7 @@ var errPoolClosed = errors.New("the connections are closed")
 // NewPool returns a pool without connections. options gives the options for a
 // destination, once per server; log may be nil.
 func NewPool(options func(server string) (Options, error), log Logger) *Pool {
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // outlives the call that makes the pool; Close ends it
 	return &Pool{options: options, log: log, clients: map[string]*Client{}, links: map[string]*link{}, ctx: ctx, stop: stop}
 }
 

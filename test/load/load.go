@@ -104,7 +104,7 @@ func Start(ctx context.Context, options Options) (*Load, error) {
 			if err := allowed(target.Addr); err != nil {
 				return nil, err
 			}
-			if _, err := http.NewRequest(http.MethodGet, target.URL, nil); err != nil {
+			if _, err := http.NewRequestWithContext(ctx, http.MethodGet, target.URL, nil); err != nil {
 				return nil, fmt.Errorf("load: %w", err)
 			}
 			l.senders = append(l.senders, newSender(target, keepAlive, options.TLS))

@@ -3,6 +3,7 @@ package testbed
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -31,7 +32,7 @@ func run(ctx context.Context, stdin io.Reader, name string, args ...string) (str
 	if ctx.Err() != nil {
 		return out, fmt.Errorf("%s: %w", summary(name, args), context.Cause(ctx))
 	}
-	if exit, ok := err.(*exec.ExitError); ok {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return out, &CommandError{summary(name, args), exit.ExitCode(), strings.TrimSpace(stderr.String())}
 	}
 	if err != nil {

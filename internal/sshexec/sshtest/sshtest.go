@@ -65,8 +65,8 @@ type Server struct {
 	conns  map[net.Conn]bool
 	execs  []string
 
-	handshakes, sessions, peak, forwards atomic.Int64
-	wg                                   sync.WaitGroup
+	handshakes, peak, forwards atomic.Int64
+	wg                         sync.WaitGroup
 }
 
 // Start starts a server.
