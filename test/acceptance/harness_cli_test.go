@@ -74,7 +74,7 @@ func parseVersion(out string) (cli, error) {
 // A result is what a command of the CLI gave.
 type result struct {
 	command string // as typed
-	output  string // stdout and stderr as they came
+	output  string // stdout and stderr as they came, without colours
 	stdout  string
 	code    int
 	log     string // file with the provider's log lines
@@ -122,11 +122,11 @@ func (w *workspace) run(args ...string) result {
 	begin := time.Now()
 	err := command.Run()
 	r.took = time.Since(begin)
-	r.output, r.stdout, r.code = output.String(), stdout.String(), command.ProcessState.ExitCode()
+	r.output, r.stdout, r.code = readable(output.String()), stdout.String(), command.ProcessState.ExitCode()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
 		w.t.Fatalf("%s: %v (after %s)\n%s", r.command, errors.Join(err, ctx.Err()), r.took, r.output)
 	}
-	shown := unwrap(r.output)
+	shown := r.output
 	if args[0] == "show" {
 		shown = fmt.Sprintf("(%d bytes)", len(r.output))
 	}

@@ -9,6 +9,8 @@ import (
 
 var (
 	ansi = regexp.MustCompile("\x1b\\[[0-9;]*[a-zA-Z]")
+	// overrides is what the CLIs warn of because of the tests' CLI configuration.
+	overrides = regexp.MustCompile(`(?s)Warning: Provider development overrides are in effect\n.*?with published\s+releases\.\n`)
 	// box is the drawing to the left of a diagnostic.
 	box = regexp.MustCompile(`(?m)^[╷│╵] ?`)
 )
@@ -34,6 +36,11 @@ func unwrap(output string) string {
 		joinable = !starts
 	}
 	return out.String()
+}
+
+// readable is a CLI's output for a test's log.
+func readable(output string) string {
+	return strings.TrimSpace(overrides.ReplaceAllString(ansi.ReplaceAllString(output, ""), ""))
 }
 
 // says tells whether a CLI's output holds a text, whatever line breaks and

@@ -63,7 +63,7 @@ func (p *process) Output() string {
 	if err != nil {
 		p.t.Error(err)
 	}
-	return unwrap(string(content))
+	return unwrap(readable(string(content)))
 }
 
 // Wait waits for the CLI's end and returns what it said and its exit code, -1

@@ -44,6 +44,16 @@ func TestSaysFindsTextAcrossLineBreaks(t *testing.T) {
 	}
 }
 
+func TestReadableDropsWhatIsOnlyOfTheTests(t *testing.T) {
+	t.Parallel()
+	output := "\nWarning: Provider development overrides are in effect\n\nThe following provider development overrides are set in the CLI\nconfiguration:\n" +
+		" - kamal-terraform/kamal in /tmp/x\n\nThe behavior may therefore not match any released version of the provider and\n" +
+		"applying changes may cause the state to become incompatible with published\nreleases.\n\nWarning: another\n\nNo changes.\n"
+	if got, want := readable(output), "Warning: another\n\nNo changes."; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestParseVersion(t *testing.T) {
 	t.Parallel()
 	for out, want := range map[string]string{
@@ -86,16 +96,18 @@ func TestFeaturesByCLI(t *testing.T) {
 	}
 }
 
-// From a run of both CLIs.
-const exampleLog = `2026-11-23T02:50:00.123Z [DEBUG] provider.terraform-provider-kamal: ssh handshake: tf_rpc=ReadResource server=10.231.0.10 ms=21 @module=kamal timestamp="2026-11-23T02:50:00.122Z"
-2026-11-23T02:50:00.500Z [DEBUG] provider.terraform-provider-kamal: remote call: call="look at the \"web\" server" exit_codes="[0, 0]" server=10.231.0.10 steps=2 tf_req_id=1
-2026-11-23T02:50:00.501Z [DEBUG] provider.terraform-provider-kamal_v0.1.0: remote call: call=swap
+// In the form in which both CLIs write it.
+const exampleLog = `2026-11-23T02:53:44.880Z [DEBUG] provider: plugin started: path=/tmp/terraform-provider-kamal pid=12496
+2026-11-23T02:53:44.899Z [DEBUG] provider.terraform-provider-kamal: ssh handshake: ms=12 tf_rpc=ConfigureProvider server=10.231.0.10 tf_provider_addr=registry.terraform.io/kamal-terraform/kamal @caller=/src/main.go:26 @module=kamal timestamp=2026-11-23T02:53:44.899Z
+2026-11-23T02:53:44.899Z [DEBUG] provider.terraform-provider-kamal: remote call: exit_codes=[0, 1] @module=kamal steps=3 server=10.231.0.10
   error=
-  | pull app:v2: exit code 1:
-  | server=nobody
-   server=deploy@10.231.0.11:2222 ms=3
-2026-11-23T02:50:00.502Z [DEBUG] provider.terraform-provider-kamal: Calling provider defined Resource Read: call=x server=y
-2026-11-23T02:50:00.503Z [DEBUG] provider: remote call: server=z
+  | a
+  | server=x call=y
+  | b
+   tf_rpc=ConfigureProvider @caller=/src/main.go:27 call="look at \"it\" – all of it" ms=12 timestamp=2026-11-23T02:53:44.899Z
+2026-11-23T02:53:44.901Z [DEBUG] provider.terraform-provider-kamal_v0.1.0: remote call: call=swap server=deploy@10.231.0.11:2222
+2026-11-23T02:53:44.902Z [DEBUG] provider.terraform-provider-kamal: Calling provider defined Resource Read: call=x server=y
+2026-11-23T02:53:44.903Z [DEBUG] provider.stdio: remote call: server=z
 not a record: remote call: server=z
 `
 
@@ -103,7 +115,7 @@ func TestParseCalls(t *testing.T) {
 	t.Parallel()
 	want := []Call{
 		{Server: "10.231.0.10", Handshake: true},
-		{Server: "10.231.0.10", Title: `look at the "web" server`},
+		{Server: "10.231.0.10", Title: `look at "it" – all of it`},
 		{Server: "deploy@10.231.0.11:2222", Title: "swap"},
 	}
 	if got := parseCalls(exampleLog); !reflect.DeepEqual(got, want) {

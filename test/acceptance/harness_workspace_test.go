@@ -153,7 +153,7 @@ func (w *workspace) fails(r result, texts []string) string {
 	}
 	for _, text := range texts {
 		if !says(r.output, text) {
-			w.t.Errorf("%s failed, but doesn't say %q:\n%s", r.command, text, unwrap(r.output))
+			w.t.Errorf("%s failed, but doesn't say %q", r.command, text)
 		}
 	}
 	return unwrap(r.output)
@@ -183,7 +183,7 @@ func (w *workspace) wantEmpty(args []string) {
 		}
 	}
 	if r := w.run(plan...); r.code != 0 {
-		w.t.Fatalf("the plan is not empty (exit code %d):\n%s", r.code, unwrap(r.output))
+		w.t.Fatalf("the plan after the apply is not empty (exit code %d)", r.code)
 	}
 }
 
@@ -224,7 +224,7 @@ func (w *workspace) PlanFails(texts ...string) string {
 func (w *workspace) PlanEmpty() {
 	w.t.Helper()
 	if p := w.Plan(); !p.Empty() {
-		w.t.Fatalf("the plan is not empty: %q\n%s", p.NotEmpty(), p.Text)
+		w.t.Fatalf("the plan is not empty: %q", p.NotEmpty())
 	}
 }
 
