@@ -1,4 +1,27 @@
 // Command terraform-provider-kamal serves the provider to Terraform and OpenTofu.
 package main
 
-func main() {}
+import (
+	"context"
+	"flag"
+	"log"
+
+	"github.com/hashicorp/terraform-plugin-framework/providerserver"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/provider"
+)
+
+// version is set by the build.
+var version = "dev"
+
+func main() {
+	debug := flag.Bool("debug", false, "serve to a debugger such as delve")
+	flag.Parse()
+	err := providerserver.Serve(context.Background(), provider.New(version), providerserver.ServeOpts{
+		Address: "registry.terraform.io/kamal-terraform/kamal",
+		Debug:   *debug,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+}

@@ -1,0 +1,100 @@
+package docker
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+
+	"github.com/distribution/reference"
+)
+
+// A Login is what a registry wants to hear.
+type Login struct{ Username, Password string }
+
+// Logins are by registry host, as in "registry.example.com:5000". Docker Hub is "docker.io".
+type Logins map[string]Login
+
+// Registry is the host that an image reference is pulled from: "docker.io" where it names none.
+func Registry(ref string) (string, error) {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return "", err
+	}
+	return reference.Domain(named), nil
+}
+
+// ConfigJSON is the content of a docker config file with the log-in for the
+// registry of an image, or "" where there is none. It is as good as `docker
+// login` and leaves nothing behind when written to a throw-away DOCKER_CONFIG.
+func (l Logins) ConfigJSON(ref string) (string, error) {
+	host, err := Registry(ref)
+	if err != nil {
+		return "", err
+	}
+	login, ok := l[host]
+	if !ok {
+		return "", nil
+	}
+	if host == "docker.io" {
+		host = "https://index.docker.io/v1/"
+	}
+	auth := base64.StdEncoding.EncodeToString([]byte(login.Username + ":" + login.Password))
+	b, err := json.Marshal(map[string]any{"auths": map[string]any{host: map[string]string{"auth": auth}}})
+	return string(b), err
+}
+
+// PullPrelude defines the shell function pull, which pulls the image $1 with
+// the docker config in $2 (may be empty). The config lives in memory for the
+// length of the pull, readable by its owner only.
+const PullPrelude = `
+pull() {
+  if [ -n "$2" ]; then
+    DOCKER_CONFIG=$(umask 077; mktemp -d /dev/shm/docker-config.XXXXXX 2>/dev/null || mktemp -d) || return 1
+    export DOCKER_CONFIG; trap 'rm -rf "$DOCKER_CONFIG"' EXIT; trap 'exit 143' TERM HUP INT
+    (umask 077; printf '%s' "$2" > "$DOCKER_CONFIG/config.json") || return 1
+  fi
+  docker pull -q "$1"
+}
+`
+
+// Ref is a parsed image reference.
+type Ref struct {
+	// Repository is the name as written, without tag and digest.
+	Repository string
+	Tag        string
+	// Digest is "sha256:…" or "".
+	Digest string
+}
+
+// ParseRef parses an image reference as docker does. Neither tag nor digest means tag "latest".
+func ParseRef(s string) (Ref, error) {
+	named, err := reference.ParseNormalizedNamed(s)
+	if err != nil {
+		return Ref{}, err
+	}
+	r := Ref{}
+	rest := s
+	if d, ok := named.(reference.Digested); ok {
+		r.Digest = d.Digest().String()
+		rest, _, _ = strings.Cut(rest, "@")
+	}
+	if t, ok := named.(reference.Tagged); ok {
+		r.Tag = t.Tag()
+		rest = strings.TrimSuffix(rest, ":"+r.Tag)
+	}
+	if r.Tag == "" && r.Digest == "" {
+		r.Tag = "latest"
+	}
+	r.Repository = rest
+	return r, nil
+}
+
+// FamiliarRepository is the repository as docker prints it in RepoTags and
+// RepoDigests: "docker.io/library/nginx" is "nginx".
+func (r Ref) FamiliarRepository() string {
+	named, err := reference.ParseNormalizedNamed(r.Repository)
+	if err != nil {
+		return r.Repository
+	}
+	return reference.FamiliarName(named)
+}

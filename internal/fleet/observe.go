@@ -1,0 +1,268 @@
+package fleet
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
+)
+
+// stateFile is where kamal-proxy keeps its services, inside its container.
+const stateFile = "/home/kamal-proxy/.config/kamal-proxy/kamal-proxy.state"
+
+// StatePrelude defines the shell function proxystate, which prints
+// kamal-proxy's state file. The proxy rewrites the file in place, so an empty
+// or cut-off read is read again and is never "no services"; only a file that
+// does not exist is. docker cp works with a stopped container too, and with an
+// image that has no shell. Exit code 70: there is no kamal-proxy container;
+// 71: the file made no sense twenty times.
+const StatePrelude = `
+proxystate() {
+  n=0
+  while [ $n -lt 20 ]; do
+    n=$((n + 1))
+    s=$(docker cp kamal-proxy:` + stateFile + ` - 2>/dev/null | tar -xOf - 2>/dev/null)
+    case $s in '['*']'|null) printf '%s' "$s"; return 0;; esac
+    if [ -z "$s" ]; then
+      docker container inspect kamal-proxy >/dev/null 2>&1 || return 70
+      if l=$(docker cp kamal-proxy:/home/kamal-proxy/.config/kamal-proxy - 2>/dev/null | tar -tf - 2>/dev/null); then
+        case $l in *kamal-proxy.state*) ;; *) printf '[]'; return 0;; esac
+      fi
+    fi
+    sleep 0.1
+  done
+  return 71
+}
+`
+
+// RoutesChanged is the exit code of a RoutesAre step when somebody changed the
+// proxy's routes since sum was taken. Its standard output is the state now.
+const RoutesChanged = 75
+
+// RoutesAre is the step that ends a call if kamal-proxy's routes are not those
+// with this sum: one deploy replaces all options of a service, so what it
+// sends must be what is there. It needs StatePrelude.
+func RoutesAre(sum string) sshexec.Step {
+	return sshexec.Step{
+		Title: "check that nobody changed kamal-proxy's routes meanwhile",
+		Script: fmt.Sprintf(`s=$(proxystate) || exit
+[ "$(printf '%%s' "$s" | sha256sum | cut -d' ' -f1)" = %s ] || { printf '%%s' "$s"; exit %d; }`, sum, RoutesChanged),
+	}
+}
+
+// NewProxyState is the Proxy with another state file, as RoutesAre printed it.
+func (p Proxy) NewProxyState(state string) Proxy {
+	sum := sha256.Sum256([]byte(state))
+	p.State, p.Sum = state, hex.EncodeToString(sum[:])
+	return p
+}
+
+const factsScript = `
+id= ver= name=
+if [ -r /etc/os-release ]; then . /etc/os-release; id=$ID ver=$VERSION_ID name=$PRETTY_NAME; fi
+root=/var/lib/docker; [ -d $root ] || root=/
+f() { printf '%s\t%s\n' "$1" "$2"; }
+f id "$id"; f version "$ver"; f name "$name"
+f kernel "$(uname -r)"; f machine "$(uname -m)"
+f machine_id "$(cat /etc/machine-id 2>/dev/null)"
+f cpus "$(getconf _NPROCESSORS_ONLN 2>/dev/null || grep -c ^processor /proc/cpuinfo)"
+while read -r k v _; do case $k in MemTotal:|MemAvailable:|SwapTotal:|SwapFree:) f "$k" "$v";; esac; done < /proc/meminfo
+f disk_free "$(df -Pk $root | while read -r _ _ _ a _; do n=$a; echo "$n"; done | tail -n 1)"
+f boot_id "$(cat /proc/sys/kernel/random/boot_id)"
+f home "$PWD"; f user "${KAMAL_USER:-$(id -un)}"
+`
+
+const dockerScript = `
+command -v docker >/dev/null 2>&1 || { echo absent; exit 0; }
+systemctl is-enabled --quiet docker 2>/dev/null && echo enabled || echo installed
+docker info --format '{{.ServerVersion}}	{{.LoggingDriver}}	{{.Architecture}}'`
+
+const daemonScript = `[ ! -f /etc/docker/daemon.json ] || cat /etc/docker/daemon.json`
+
+// The lists change under us: a container that goes between ps and inspect is
+// no failure, so both are asked again.
+const containersScript = `
+n=0
+while :; do
+  ids=$(docker ps --all --quiet --no-trunc) || exit
+  [ -n "$ids" ] || exit 0
+  if out=$(docker container inspect $ids 2>&1); then printf '%s\n' "$out"; exit 0; fi
+  n=$((n + 1)); [ $n -lt 5 ] || { printf '%s\n' "$out" >&2; exit 1; }
+done`
+
+const imagesScript = `
+n=0
+while :; do
+  ids=$(docker image ls --quiet --no-trunc | sort -u) || exit
+  [ -n "$ids" ] || exit 0
+  if out=$(docker image inspect $ids 2>&1); then printf '%s\n' "$out"; exit 0; fi
+  n=$((n + 1)); [ $n -lt 5 ] || { printf '%s\n' "$out" >&2; exit 1; }
+done`
+
+const networkScript = `docker network ls --quiet --filter name='^` + kamal.Network + `$'`
+
+const proxyScript = `s=$(proxystate); r=$?
+[ $r != 70 ] || exit 0
+[ $r = 0 ] || exit $r
+printf '%s' "$s"`
+
+const certificatesScript = `
+for f in ` + kamal.ProxyAppsConfigDir + `/*/tls/*/cert.pem; do
+  [ ! -f "$f" ] || { [ -f "${f%cert.pem}key.pem" ] && sha256sum "$f"; }
+done
+exit 0`
+
+// The order of the steps of an observation.
+const (
+	stepFacts = iota
+	stepDocker
+	stepDaemon
+	stepMarks
+	stepCertificates
+	stepContainers
+	stepImages
+	stepNetwork
+	stepProxy
+)
+
+func observeSteps() []sshexec.Step {
+	return []sshexec.Step{
+		stepFacts:        {Title: "read the machine's facts", Script: factsScript},
+		stepDocker:       {Title: "ask docker who it is", Script: dockerScript, KeepGoing: true},
+		stepDaemon:       {Title: "read daemon.json", Script: daemonScript, KeepGoing: true},
+		stepMarks:        {Title: "read the provider's marks", Script: kamal.ListMarks, KeepGoing: true},
+		stepCertificates: {Title: "list the proxy's certificates", Script: certificatesScript, KeepGoing: true},
+		stepContainers:   {Title: "list the containers", Script: containersScript, KeepGoing: true},
+		stepImages:       {Title: "list the images", Script: imagesScript, KeepGoing: true},
+		stepNetwork:      {Title: "look for the network", Script: networkScript, KeepGoing: true},
+		stepProxy:        {Title: "read kamal-proxy's routes", Script: proxyScript, KeepGoing: true},
+	}
+}
+
+func parseSnapshot(server string, steps []sshexec.StepResult) (*Snapshot, error) {
+	s := &Snapshot{Server: server}
+	if err := failed(steps[stepFacts], server); err != nil {
+		return nil, err
+	}
+	s.Facts = parseFacts(string(steps[stepFacts].Stdout))
+	s.Docker = parseDocker(steps[stepDocker])
+	s.Docker.DaemonJSON = string(steps[stepDaemon].Stdout)
+	for _, i := range []int{stepDaemon, stepMarks, stepCertificates} {
+		if err := failed(steps[i], server); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if s.Marks, err = parseMarks(string(steps[stepMarks].Stdout)); err != nil {
+		return nil, err
+	}
+	s.Certificates = parseSums(string(steps[stepCertificates].Stdout))
+	if !s.Docker.Running {
+		return s, nil
+	}
+	for _, i := range []int{stepContainers, stepImages, stepNetwork, stepProxy} {
+		if err := failed(steps[i], server); err != nil {
+			return nil, err
+		}
+	}
+	if s.Containers, err = docker.ParseContainers(steps[stepContainers].Stdout); err != nil {
+		return nil, err
+	}
+	if s.Images, err = docker.ParseImages(steps[stepImages].Stdout); err != nil {
+		return nil, err
+	}
+	s.Network = strings.TrimSpace(string(steps[stepNetwork].Stdout)) != ""
+	if s.Proxy.Container = s.Container("kamal-proxy"); s.Proxy.Container != nil {
+		s.Proxy = s.Proxy.NewProxyState(string(steps[stepProxy].Stdout))
+	}
+	return s, nil
+}
+
+func failed(step sshexec.StepResult, server string) error {
+	if step.Ran && step.ExitCode == 0 {
+		return nil
+	}
+	return &sshexec.StepError{Server: server, Call: "look at the server", StepResult: step}
+}
+
+func parseFacts(out string) Facts {
+	m := map[string]string{}
+	for line := range strings.Lines(out) {
+		k, v, _ := strings.Cut(strings.TrimRight(line, "\n"), "\t")
+		m[k] = v
+	}
+	number := func(k string) int64 { n, _ := strconv.ParseInt(strings.TrimSpace(m[k]), 10, 64); return n }
+	return Facts{
+		MachineID: m["machine_id"], OS: m["id"], OSVersion: m["version"], OSName: m["name"],
+		Kernel: m["kernel"], Machine: m["machine"], Arch: goArch(m["machine"]), CPUs: number("cpus"),
+		Memory: number("MemTotal:") << 10, Available: number("MemAvailable:") << 10,
+		Swap: number("SwapTotal:") << 10, SwapFree: number("SwapFree:") << 10,
+		DiskFree: number("disk_free") << 10, BootID: m["boot_id"], Home: m["home"], User: m["user"],
+	}
+}
+
+func parseDocker(step sshexec.StepResult) Docker {
+	lines := strings.SplitN(string(step.Stdout), "\n", 3)
+	d := Docker{Installed: lines[0] == "installed" || lines[0] == "enabled", Enabled: lines[0] == "enabled"}
+	if step.ExitCode != 0 || len(lines) < 2 {
+		d.Failure = strings.TrimSpace(string(step.Stderr))
+		return d
+	}
+	f := strings.Split(lines[1], "\t")
+	if len(f) == 3 && f[0] != "" {
+		d.Running, d.Version, d.LoggingDriver, d.Arch = true, f[0], f[1], goArch(f[2])
+	} else {
+		d.Failure = strings.TrimSpace(string(step.Stderr))
+	}
+	return d
+}
+
+// goArch turns uname's word for an architecture into the one of image platforms.
+func goArch(machine string) string {
+	switch machine {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	case "armv7l", "armv6l":
+		return "arm"
+	case "i386", "i686":
+		return "386"
+	}
+	return machine
+}
+
+func parseMarks(out string) ([]kamal.Mark, error) {
+	var marks []kamal.Mark
+	for line := range strings.Lines(out) {
+		age, text, ok := strings.Cut(strings.TrimSpace(line), "\t")
+		if !ok {
+			continue
+		}
+		var m kamal.Mark
+		if err := json.Unmarshal([]byte(text), &m); err != nil {
+			return nil, fmt.Errorf("a mark under %s: %w", kamal.MarksDir, err)
+		}
+		s, _ := strconv.Atoi(age)
+		m.Age = time.Duration(s) * time.Second
+		marks = append(marks, m)
+	}
+	return marks, nil
+}
+
+func parseSums(out string) map[string]string {
+	m := map[string]string{}
+	for line := range strings.Lines(out) {
+		if sum, path, ok := strings.Cut(strings.TrimSpace(line), "  "); ok {
+			m[path] = sum
+		}
+	}
+	return m
+}

@@ -1,0 +1,181 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
+)
+
+// A Snapshot is what is on a server, as one remote call saw it. It is shared:
+// nobody changes it.
+type Snapshot struct {
+	Server string
+	Facts  Facts
+	// Docker says whether docker is there and runs.
+	Docker Docker
+	// Containers and Images are all of them, also those that aren't ours.
+	// Both are empty while docker doesn't run: look at Docker first.
+	Containers []docker.Container
+	Images     []docker.Image
+	// Network says that the network "kamal" exists.
+	Network bool
+	Proxy   Proxy
+	Marks   []kamal.Mark
+	// Certificates are the SHA-256 sums (hex) of the certificate files under
+	// kamal.ProxyAppsConfigDir, by path relative to the SSH user's home.
+	Certificates map[string]string
+}
+
+// Docker says what there is of docker on a server.
+type Docker struct {
+	// Installed: there is a docker command. Running: its daemon answers.
+	Installed, Running bool
+	// Version is the daemon's, "20.10.24+dfsg1"; "" where it doesn't run.
+	Version string
+	// Arch is the daemon's architecture in Go's words: amd64, arm64.
+	Arch string
+	// LoggingDriver is the daemon's default log driver.
+	LoggingDriver string
+	// Failure is what docker said when the daemon didn't answer.
+	Failure string
+	// Enabled: systemd starts it at boot. DaemonJSON is the content of
+	// /etc/docker/daemon.json, "" where there is none.
+	Enabled    bool
+	DaemonJSON string
+}
+
+// Proxy says what there is of kamal-proxy on a server.
+type Proxy struct {
+	// Container is kamal-proxy's, nil where there is none.
+	Container *docker.Container
+	// State is the proxy's state file: a JSON array, also "[]" and "null" for
+	// no service; "" where there is no container.
+	State string
+	// Sum is the SHA-256 of State in hex. Scripts compare it before they
+	// change a route, so that nobody's change in between is overwritten.
+	Sum string
+}
+
+// Facts are what is known of a machine. Sizes are in bytes.
+type Facts struct {
+	// MachineID is the machine's identity, whatever it is called.
+	MachineID string
+	OS        string // os-release's ID: debian, ubuntu …
+	OSVersion string // os-release's VERSION_ID
+	OSName    string // os-release's PRETTY_NAME
+	Kernel    string
+	Machine   string // uname -m
+	Arch      string // in Go's words: amd64, arm64 …
+	CPUs      int64
+	Memory    int64
+	Available int64
+	Swap      int64
+	SwapFree  int64
+	DiskFree  int64 // where docker keeps its data
+	BootID    string
+	Home      string // the SSH user's
+	User      string // the SSH user
+}
+
+// Image finds an image by id ("sha256:…"), nil if it isn't there.
+func (s *Snapshot) Image(id string) *docker.Image {
+	for i := range s.Images {
+		if s.Images[i].ID == id {
+			return &s.Images[i]
+		}
+	}
+	return nil
+}
+
+// Container finds a container by its id or its name, nil if it isn't there.
+func (s *Snapshot) Container(idOrName string) *docker.Container {
+	for i := range s.Containers {
+		if c := &s.Containers[i]; c.ID == idOrName || c.ShortID() == idOrName || c.ContainerName() == idOrName {
+			return c
+		}
+	}
+	return nil
+}
+
+// Mark finds a mark, nil if it isn't there.
+func (s *Snapshot) Mark(kind, name string) *kamal.Mark {
+	for i := range s.Marks {
+		if s.Marks[i].Kind == kind && s.Marks[i].Name == name {
+			return &s.Marks[i]
+		}
+	}
+	return nil
+}
+
+// Snapshot returns what is on the server. All who ask between two changes get
+// the same one, from one remote call.
+func (s *Server) Snapshot(ctx context.Context) (*Snapshot, error) {
+	for {
+		s.mu.Lock()
+		if snap := s.snapshot; snap != nil {
+			s.mu.Unlock()
+			return snap, nil
+		}
+		if taking := s.taking; taking != nil {
+			s.mu.Unlock()
+			select {
+			case <-taking:
+				continue
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+		taking := make(chan struct{})
+		s.taking = taking
+		s.mu.Unlock()
+
+		_, snap, err := s.Observe(ctx, sshexec.Call{Title: "look at the server"})
+
+		s.mu.Lock()
+		s.taking = nil
+		s.mu.Unlock()
+		close(taking)
+		return snap, err
+	}
+}
+
+// Observe looks at the server now, after the steps of call, in the same remote
+// call. A failed step of call ends it: then there is no snapshot, and the
+// Result tells what happened. The Result holds the steps of call only.
+//
+// An error is one of the transport's, or says that an answer made no sense.
+func (s *Server) Observe(ctx context.Context, call sshexec.Call) (*sshexec.Result, *Snapshot, error) {
+	n := len(call.Steps)
+	if n > 0 {
+		s.Changed()
+		defer s.Changed()
+	}
+	s.mu.Lock()
+	generation := s.generation
+	s.mu.Unlock()
+
+	call.Prelude = kamal.RunPrelude + StatePrelude + call.Prelude
+	call.Steps = append(append([]sshexec.Step(nil), call.Steps...), observeSteps()...)
+	res, err := s.client.Run(ctx, call)
+	if err != nil {
+		return nil, nil, err
+	}
+	steps := res.Steps[n:]
+	res.Steps = res.Steps[:n]
+	if !steps[0].Ran {
+		return res, nil, nil
+	}
+	snap, err := parseSnapshot(s.Name, steps)
+	if err != nil {
+		return res, nil, fmt.Errorf("what %s answered makes no sense: %w", s.Name, err)
+	}
+	s.mu.Lock()
+	if n == 0 && s.generation == generation {
+		s.snapshot = snap
+	}
+	s.mu.Unlock()
+	return res, snap, nil
+}
