@@ -160,7 +160,7 @@ func parseSnapshot(server string, steps []sshexec.StepResult) (*Snapshot, error)
 		}
 	}
 	var err error
-	if s.Marks, err = parseMarks(string(steps[stepMarks].Stdout)); err != nil {
+	if s.Marks, s.Locks, err = parseMarks(string(steps[stepMarks].Stdout)); err != nil {
 		return nil, err
 	}
 	s.Certificates = parseSums(string(steps[stepCertificates].Stdout))
@@ -239,22 +239,28 @@ func goArch(machine string) string {
 	return machine
 }
 
-func parseMarks(out string) ([]kamal.Mark, error) {
+func parseMarks(out string) ([]kamal.Mark, []kamal.LockHolder, error) {
 	var marks []kamal.Mark
+	var locks []kamal.LockHolder
 	for line := range strings.Lines(out) {
-		age, text, ok := strings.Cut(strings.TrimSpace(line), "\t")
-		if !ok {
+		f := strings.SplitN(strings.TrimSpace(line), "\t", 4)
+		if len(f) < 2 {
+			continue
+		}
+		n, _ := strconv.Atoi(f[0])
+		age := time.Duration(n) * time.Second
+		if f[1] == "lock" && len(f) == 4 {
+			locks = append(locks, kamal.LockHolder{App: f[2], Run: f[3], Age: age})
 			continue
 		}
 		var m kamal.Mark
-		if err := json.Unmarshal([]byte(text), &m); err != nil {
-			return nil, fmt.Errorf("a mark under %s: %w", kamal.MarksDir, err)
+		if err := json.Unmarshal([]byte(f[1]), &m); err != nil {
+			return nil, nil, fmt.Errorf("a mark under %s: %w", kamal.MarksDir, err)
 		}
-		s, _ := strconv.Atoi(age)
-		m.Age = time.Duration(s) * time.Second
+		m.Age = age
 		marks = append(marks, m)
 	}
-	return marks, nil
+	return marks, locks, nil
 }
 
 func parseSums(out string) map[string]string {

@@ -24,6 +24,8 @@ type Snapshot struct {
 	Network bool
 	Proxy   Proxy
 	Marks   []kamal.Mark
+	// Locks are the deploy locks that runs of the provider hold or left.
+	Locks []kamal.LockHolder
 	// Certificates are the SHA-256 sums (hex) of the certificate files under
 	// kamal.ProxyAppsConfigDir, by path relative to the SSH user's home.
 	Certificates map[string]string

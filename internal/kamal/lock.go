@@ -93,12 +93,12 @@ func Unlock(app, run string) sshexec.Step {
 	}
 }
 
-// SignOfLife is the step by which a run tells that it lives: it touches its
-// locks and unfinished marks.
-func SignOfLife(files ...string) sshexec.Step {
+// SignOfLife is the step by which a run tells that it lives: it touches the
+// files, locks and unfinished marks, that still are the run's.
+func SignOfLife(run string, files ...string) sshexec.Step {
 	return sshexec.Step{
 		Title:  "give a sign of life",
-		Script: "for f in " + sshexec.Join(files...) + `; do [ ! -f "$f" ] || touch "$f"; done`,
+		Script: "for f in " + sshexec.Join(files...) + `; do ! grep -qsF ` + sshexec.Quote(run) + ` "$f" || touch "$f"; done`,
 	}
 }
 

@@ -66,10 +66,16 @@ func RemoveMark(kind, name string) sshexec.Step {
 	}
 }
 
-// ListMarks prints each mark as a line: age in seconds, tab, JSON.
+// ListMarks prints each mark as a line: age in seconds, tab, JSON; and each
+// lock of a run as a line: age in seconds, tab, "lock", tab, app, tab, run.
 const ListMarks = `
 now=$(date +%s)
 for f in ` + MarksDir + `/*.json; do
   [ -f "$f" ] || continue
   printf '%s\t%s\n' "$((now - $(stat -c %Y "$f")))" "$(cat "$f")"
+done
+for f in ` + Dir + `/lock-*/run; do
+  [ -f "$f" ] || continue
+  d=${f%/run}
+  printf '%s\tlock\t%s\t%s\n' "$((now - $(stat -c %Y "$f")))" "${d#` + Dir + `/lock-}" "$(cat "$f")"
 done`

@@ -149,6 +149,10 @@ func (k *knownHosts) newCheck(t *target) *hostKeyCheck {
 		case !errors.As(err, &unknown):
 			e.Reason = err.Error()
 		case len(unknown.Want) == 0 && e.Reason == "" && t.opts.HostKeyPolicy == PolicyAcceptNew:
+			if accepted := t.opts.AcceptedKey; accepted != "" && keyLine(plainKey(key)) != accepted {
+				e.Known, e.Source = []string{accepted}, "the key accepted when the server was first seen"
+				return e
+			}
 			h.accepted = true
 			return nil
 		case len(unknown.Want) > 0:

@@ -43,6 +43,10 @@ type Options struct {
 	HostKey string
 	// HostKeyPolicy is PolicyStrict or PolicyAcceptNew.
 	HostKeyPolicy string
+	// AcceptedKey is the key that an earlier process took under
+	// PolicyAcceptNew, as Client.HostKey told it: where no known_hosts names
+	// the server, only this one counts.
+	AcceptedKey string
 
 	// Bastion is a server to connect through. Its Options may have a Bastion.
 	Bastion *Bastion

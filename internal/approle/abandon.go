@@ -1,0 +1,230 @@
+package approle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
+)
+
+// cleanupTime bounds what is done after a failure or an interruption.
+const cleanupTime = time.Minute
+
+// own is a context for cleaning up, which the interruption that may have
+// caused the failure does not reach.
+func own(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+}
+
+// abandon gives up a swap before the switch: it looks why the new container
+// failed, removes it, and leaves the old one serving. It returns the failure
+// of the server.
+//
+// After a lost connection the switch may have happened all the same
+// (kamal-proxy goes on after its client is gone), so it looks first.
+func (r *rollout) abandon(ctx context.Context, s *site, cause error, last Probe) error {
+	ctx, cancel := own(ctx)
+	defer cancel()
+	f := r.failure(s, "", "", "", cause)
+	if s.newID == "" && !s.started {
+		return f
+	}
+	evidence, err := r.lookAt(ctx, s)
+	if err != nil {
+		f.Running = "not known: " + err.Error()
+		return f
+	}
+	if evidence.serves {
+		s.switched = true
+		f.Running = s.runningNow(r.Spec)
+		f.Next = "apply again: it finishes what is left to do."
+		return f
+	}
+	if !isInterrupted(cause) {
+		f.Cause, f.Next = diagnose(r.Spec, s, last, evidence)
+	}
+	if errors.Is(cause, errNotHealthy) {
+		f.Step = fmt.Sprintf("wait up to %s for the new container to get healthy", r.Spec.DeployTimeout)
+		f.Err = nil
+	}
+
+	b := newBatch("remove the new container")
+	b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+	if evidence.container != nil {
+		b.run("rm", "remove the new container "+s.plan.Name, "docker", "rm", "--force", evidence.container.ID)
+	}
+	r.addRestore(b, s)
+	if res, err := s.server.Change(ctx, b.call); err != nil {
+		f.Running += "\nThe new container could not be removed: " + err.Error()
+		s.cleanupErr = err
+	} else if err := b.failed(res); err != nil {
+		f.Running += "\nThe new container could not be removed: " + err.Error()
+		s.cleanupErr = err
+	} else {
+		s.newID = ""
+	}
+	return f
+}
+
+// addRestore gives the old container its name back, and starts it where boot.order stopped it.
+func (r *rollout) addRestore(b *batch, s *site) {
+	if c := s.plan.Rename; c != nil {
+		b.add("rename", sshexec.Step{Title: "give " + c.ContainerName() + " its name back", KeepGoing: true,
+			Script: sshexec.Join("docker", "rename", c.ID, c.ContainerName())})
+	}
+	if r.Spec.Boot.StopFirst && s.have.Running() {
+		b.run("restart", "start the old container "+s.have.Current.ContainerName()+" again", "docker", "start", s.have.Current.ID)
+	}
+}
+
+// evidence is what there is to see after a swap failed.
+type evidence struct {
+	// container is the new one, nil where it is gone or never was.
+	container *docker.Container
+	// serves: kamal-proxy sends the traffic to the new container.
+	serves   bool
+	logs     string
+	proxyLog string
+}
+
+// lookAt asks for the new container, its last log lines and the proxy's, in one call.
+func (r *rollout) lookAt(ctx context.Context, s *site) (evidence, error) {
+	name := s.plan.Name
+	b := newBatch("look why the new container failed")
+	b.add("inspect", sshexec.Step{Title: "inspect " + name, Script: sshexec.Join("docker", "container", "inspect", name), KeepGoing: true})
+	b.add("logs", sshexec.Step{Title: "read its log", Script: sshexec.Join("docker", "logs", "--tail", "30", name) + " 2>&1", KeepGoing: true})
+	if s.have.Entry != nil {
+		b.add("state", sshexec.Step{Title: "read kamal-proxy's routes", Script: "proxystate", KeepGoing: true})
+		b.add("proxy", sshexec.Step{Title: "read kamal-proxy's log", Script: sshexec.Join("docker", "logs", "--since", "2m", "--tail", "200", proxy.Container) + " 2>&1", KeepGoing: true})
+	}
+	res, err := s.server.Read(ctx, b.call)
+	if err != nil {
+		return evidence{}, err
+	}
+	e := evidence{logs: b.out(res, "logs")}
+	if list, err := docker.ParseContainers(b.result(res, "inspect").Stdout); err == nil && len(list) == 1 && s.isNew(list[0]) {
+		e.container = &list[0]
+		id := e.container.ShortID()
+		for line := range strings.Lines(b.out(res, "proxy")) {
+			if strings.Contains(line, id) && strings.Contains(line, "ealthcheck") {
+				e.proxyLog = strings.TrimSpace(line)
+			}
+		}
+		if entries, err := proxy.ParseState(b.out(res, "state")); err == nil {
+			entry := proxy.Find(entries, r.Spec.Role.Prefix())
+			e.serves = entry != nil && targets(entry, id)
+		}
+	} else {
+		e.logs = ""
+	}
+	return e, nil
+}
+
+// isNew says that a container with the new one's name is of this run, not one that was there before.
+func (s *site) isNew(c docker.Container) bool {
+	for _, old := range s.have.all() {
+		if old.ID == c.ID {
+			return false
+		}
+	}
+	return true
+}
+
+func isInterrupted(err error) bool {
+	var i *sshexec.InterruptedError
+	return errors.As(err, &i) || errors.Is(err, context.Canceled) || fleet.IsUnreachable(err)
+}
+
+// putBack puts the servers that were already switched back to their old
+// containers, which are kept for this.
+func (r *rollout) putBack(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*r.Spec.DeployTimeout+r.Spec.DrainTimeout+cleanupTime)
+	defer cancel()
+	var back []*site
+	for _, s := range r.sites {
+		if s.switched && s.plan.Swap && s.newID != "" && s.have.Running() {
+			back = append(back, s)
+		}
+	}
+	return each(back, func(s *site) error {
+		err := r.putBackOne(ctx, s)
+		if err != nil {
+			return &fleet.Failure{What: "put " + r.Spec.Role.Prefix() + " back to " + r.Spec.Role.Version(s.have.Current.ContainerName()), Server: s.name,
+				Err: err, Running: s.runningNow(r.Spec), Next: "apply again, with the version that should run."}
+		}
+		r.warn(fmt.Sprintf("%s was put back on %s", r.Spec.Role.Prefix(), s.name),
+			fmt.Sprintf("%s failed on another server, so that %s was switched back to %s (boot.on_failure = \"rollback\").", r.Spec.Version(), s.name, s.have.Current.ContainerName()))
+		return nil
+	})
+}
+
+func (r *rollout) putBackOne(ctx context.Context, s *site) error {
+	old := *s.have.Current
+	b := newBatch("start the old container again")
+	b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+	if r.Spec.Boot.StopFirst {
+		b.run("stop first", "stop the failed version's container", "docker", "stop", s.newID)
+	}
+	b.run("start", "start "+old.ContainerName(), "docker", "start", old.ID)
+	b.run("inspect", "inspect it", "docker", "container", "inspect", old.ID)
+	b.add("state", sshexec.Step{Title: "read kamal-proxy's routes", Script: "proxystate || [ $? = 70 ]"})
+	res, err := s.server.Change(ctx, b.call)
+	if err != nil {
+		return err
+	}
+	if err := b.failed(res); err != nil {
+		return err
+	}
+	list, err := docker.ParseContainers(b.result(res, "inspect").Stdout)
+	if err != nil || len(list) != 1 {
+		return fmt.Errorf("docker container inspect gave %d containers: %w", len(list), err)
+	}
+	if err := s.refreshEntry(r.Spec.Role, b.out(res, "state")); err != nil {
+		return err
+	}
+	failed := s.newID
+	s.newID = old.ID
+	if r.Spec.AppPort > 0 {
+		// The health check that the old version was deployed with, where the proxy knows it.
+		health := r.Spec.Health
+		if s.have.Entry != nil {
+			health = s.have.Entry.TargetOptions.HealthCheckConfig.Health()
+		}
+		wait, cancel := context.WithTimeoutCause(ctx, r.Spec.DeployTimeout, errNotHealthy)
+		defer cancel()
+		if _, err := probe(wait, s.server, list[0].Address(kamal.Network), s.oldTarget(r.Spec), health); err != nil && !errors.Is(err, errNoForwarding) {
+			s.newID = failed
+			return fmt.Errorf("the old container did not get healthy again: %w", err)
+		}
+	}
+	err = r.change(ctx, s, "switch back to the old container", s.oldTarget(r.Spec), func(b *batch) {
+		b.run("stop", "remove the failed version's container", "docker", "rm", "--force", failed)
+		if c := s.plan.Rename; c != nil {
+			b.run("rename", "give "+c.ContainerName()+" its name back", "docker", "rename", c.ID, c.ContainerName())
+		}
+		b.run("latest", "tag the old image as the latest one", "docker", "tag", old.InspectResponse.Image, r.repository()+":"+r.Spec.Role.LatestTag())
+		b.add("audit", r.audit("Put back app version "+r.Spec.Role.Version(old.ContainerName())))
+		b.run("inspect", "inspect the old container", "docker", "container", "inspect", old.ID)
+	})
+	if err != nil {
+		s.newID = failed
+		return err
+	}
+	s.switched, s.newID = false, ""
+	return nil
+}
+
+// oldTarget is the old container as the proxy had it, with its own port.
+func (s *site) oldTarget(spec Spec) string {
+	if s.before != "" {
+		return s.before
+	}
+	return s.target(spec)
+}

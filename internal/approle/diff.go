@@ -1,0 +1,154 @@
+package approle
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+)
+
+// FromContainer is the part of a spec that a container shows. What docker and
+// the image add by themselves is left out, unless prior has it too: a variable
+// that the image sets to the same value is still the user's.
+//
+// daemon holds the names of the log options that the daemon adds to every
+// container. Volumes keep prior's order where they are the same ones.
+func FromContainer(c docker.Container, image *docker.Image, daemon []string, prior Spec) Spec {
+	s := prior
+	if c.Config == nil || c.HostConfig == nil {
+		return s
+	}
+	s.Image = c.Config.Image
+	s.Command = commandOf(c, image, prior.Command)
+	s.Env = own(c.Env(), imageEnv(image), prior.Env, isKamalEnv)
+	s.Labels = own(c.Labels(), imageLabels(image), prior.Labels, func(k string) bool {
+		return slices.Contains(kamal.ReservedLabels, k)
+	})
+	s.Volumes = volumesOf(c, prior.Volumes)
+	s.LogDriver = c.HostConfig.LogConfig.Type
+	s.LogOptions = maps.Clone(c.HostConfig.LogConfig.Config)
+	for _, k := range daemon {
+		if _, wanted := prior.LogOptions[k]; !wanted {
+			delete(s.LogOptions, k)
+		}
+	}
+	s.Memory = c.HostConfig.Memory
+	s.CPUs = float64(c.HostConfig.NanoCPUs) / 1e9
+	return s
+}
+
+// Differs names the attributes in which a container is not what spec wants;
+// empty means that it fits. Names are the ones of the resource.
+func (s Spec) Differs(o Observed) []string {
+	c := *o.Current
+	is := FromContainer(c, o.Image, o.LogDefaults, s)
+	var out []string
+	differs := func(name string, same bool) {
+		if !same {
+			out = append(out, name)
+		}
+	}
+	differs("image", sameImage(s.Image, is.Image))
+	differs("command", slices.Equal(s.Command, is.Command))
+	differs("env", maps.Equal(s.Env, is.Env))
+	differs("labels", maps.Equal(s.Labels, is.Labels))
+	differs("volumes", slices.Equal(s.Volumes, is.Volumes))
+	differs("logging", s.LogDriver == is.LogDriver && maps.Equal(s.LogOptions, is.LogOptions))
+	differs("memory", s.Memory == is.Memory)
+	differs("cpus", s.CPUs == is.CPUs)
+	differs("network", c.NetworkSettings != nil && c.NetworkSettings.Networks[kamal.Network] != nil)
+	return out
+}
+
+func sameImage(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, errX := docker.ParseRef(a)
+	y, errY := docker.ParseRef(b)
+	return errX == nil && errY == nil && x.FamiliarRepository() == y.FamiliarRepository() && x.Tag == y.Tag && x.Digest == y.Digest
+}
+
+// own are the entries of have that the user set: those of prior, and those
+// that the image doesn't have like that.
+func own(have, fromImage, prior map[string]string, reserved func(string) bool) map[string]string {
+	out := map[string]string{}
+	for k, v := range have {
+		_, wanted := prior[k]
+		given, inherited := fromImage[k]
+		if !reserved(k) && (wanted || !inherited || given != v) {
+			out[k] = v
+		}
+	}
+	if len(out) == 0 && prior == nil {
+		return nil
+	}
+	return out
+}
+
+func imageEnv(image *docker.Image) map[string]string {
+	if image == nil {
+		return nil
+	}
+	return image.Env()
+}
+
+func imageLabels(image *docker.Image) map[string]string {
+	if image == nil || image.Config == nil {
+		return nil
+	}
+	return image.Config.Labels
+}
+
+// commandOf is the container's command, nil where it is the image's own. Where
+// the image is gone from the server nobody can tell, and prior counts.
+func commandOf(c docker.Container, image *docker.Image, prior []string) []string {
+	cmd := []string(c.Config.Cmd)
+	if image == nil || image.Config == nil {
+		if len(prior) == 0 {
+			return prior
+		}
+		return cmd
+	}
+	if prior == nil && slices.Equal(cmd, image.Config.Cmd) {
+		return nil
+	}
+	return cmd
+}
+
+func volumesOf(c docker.Container, prior []string) []string {
+	var out []string
+	for _, b := range c.HostConfig.Binds {
+		if !assetVolume(b) || slices.Contains(prior, b) {
+			out = append(out, b)
+		}
+	}
+	if slices.Equal(slices.Sorted(slices.Values(out)), slices.Sorted(slices.Values(prior))) {
+		return prior
+	}
+	slices.Sort(out)
+	return out
+}
+
+// imageProblem says why an image cannot run on a server, or "".
+func imageProblem(s Spec, image docker.Image, arch string) string {
+	if image.Architecture != "" && arch != "" && image.Architecture != arch {
+		return "the image " + s.Image + " is built for " + image.Os + "/" + image.Architecture + ", the server is " + arch +
+			". Build it for the server, as in: docker build --platform linux/" + arch
+	}
+	if len(s.Command) > 0 || image.Config == nil {
+		return ""
+	}
+	words := append(slices.Clone([]string(image.Config.Entrypoint)), image.Config.Cmd...)
+	if len(words) == 0 {
+		return "the image " + s.Image + " has neither a CMD nor an ENTRYPOINT, so there is nothing to run. Give a command, or a CMD in the Dockerfile"
+	}
+	last := words[len(words)-1]
+	if shell := last[strings.LastIndex(last, "/")+1:]; slices.Contains([]string{"irb", "bash", "sh", "ash", "python3", "python", "node"}, shell) && (len(words) == 1 || len(image.Config.Entrypoint) > 0 && len(image.Config.Cmd) == 1) {
+		return "the command of the image " + s.Image + " is " + strings.Join(words, " ") +
+			", which is the base image's: it ends at once where there is no terminal. Give a command, or a CMD in the Dockerfile"
+	}
+	return ""
+}

@@ -1,0 +1,214 @@
+package approle
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
+)
+
+// switchTries bounds how often a switch is computed anew because somebody else
+// changed kamal-proxy's routes in between.
+const switchTries = 5
+
+// finish moves the traffic to the new container, stops the old one and tidies
+// up, in one remote call.
+func (r *rollout) finish(ctx context.Context, s *site) error {
+	spec := r.Spec
+	if e := s.have.Entry; e != nil && len(e.Targets()) > 0 {
+		s.before = e.Targets()[0]
+	}
+	return r.change(ctx, s, "switch to the new container", s.target(spec), func(b *batch) {
+		if !spec.Boot.StopFirst {
+			r.addStop(b, s.plan.Old)
+		}
+		b.run("latest", "tag the image as the latest one", "docker", "tag", spec.Image, r.repository()+":"+spec.Role.LatestTag())
+		b.add("audit", r.audit("Booted app version "+spec.Version()))
+		b.run("inspect", "inspect the new container", "docker", "container", "inspect", s.newID)
+	})
+}
+
+// settle mends a server whose container fits: what a run that died left undone.
+func (r *rollout) settle(ctx context.Context, s *site) error {
+	target := ""
+	if s.plan.Target != nil {
+		target = s.plan.Target.ShortID() + ":" + strconv.Itoa(r.Spec.AppPort)
+	}
+	err := r.change(ctx, s, "finish what an earlier run began", target, func(b *batch) {
+		r.addStop(b, s.plan.Old)
+		b.add("audit", r.audit("Finished booting app version "+r.Spec.Version()))
+		b.run("inspect", "inspect the container", "docker", "container", "inspect", s.have.Current.ID)
+	})
+	if err != nil {
+		return r.failure(s, "", "", "", err)
+	}
+	return nil
+}
+
+// change is one call that switches the role's service to a target, if it has
+// one, and then does the rest. It is repeated, computed anew, while somebody
+// else changes the routes between our look and our switch.
+func (r *rollout) change(ctx context.Context, s *site, title, target string, rest func(*batch)) error {
+	moves := s.have.Entry != nil && target != "" && r.Spec.AppPort > 0
+	if moves {
+		done, err := s.server.QueueProxy(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
+	for try := 1; ; try++ {
+		b := newBatch(title)
+		b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+		if moves && s.have.Entry != nil {
+			argv, err := s.have.Entry.DeployArgv(r.target(target))
+			if err != nil {
+				return err
+			}
+			b.add("switch", proxy.ChangeSteps(s.have.Snapshot.Proxy.Sum, "switch kamal-proxy to the new container", argv)...)
+		}
+		rest(b)
+		if r.alone() {
+			r.addClosing(b, s)
+		}
+		res, err := s.server.Change(ctx, b.call)
+		if err != nil {
+			return err
+		}
+		if sw := b.result(res, "switch"); sw.Ran && sw.ExitCode == fleet.RoutesChanged && try < switchTries {
+			if err := s.refreshEntry(r.Spec.Role, string(sw.Stdout)); err != nil {
+				return err
+			}
+			continue
+		}
+		if !b.done(res, "lock") || b.has("switch") && !b.done(res, "switch") {
+			return b.failed(res)
+		}
+		// From here on the new container serves, whatever else fails.
+		s.switched = true
+		r.note(s, b, res)
+		if b.done(res, "unlock") {
+			r.setLocked(s, false)
+		}
+		if err := b.failed(res); err != nil {
+			r.warn(fmt.Sprintf("%s %s serves on %s, but tidying up failed", r.Spec.Role.Prefix(), r.Spec.Version(), s.name), err.Error())
+		}
+		return nil
+	}
+}
+
+// target is what the role gives to its service at the proxy.
+func (r *rollout) target(address string) proxy.Target {
+	return proxy.Target{Address: address, Health: r.Spec.Health, DeployTimeout: r.Spec.DeployTimeout, DrainTimeout: r.Spec.DrainTimeout}
+}
+
+// refreshEntry takes the service's options from a state file that somebody changed meanwhile.
+func (s *site) refreshEntry(role kamal.Role, state string) error {
+	entries, err := proxy.ParseState(state)
+	if err != nil {
+		return err
+	}
+	snap := *s.have.Snapshot
+	snap.Proxy = snap.Proxy.NewProxyState(state)
+	s.have.Snapshot = &snap
+	s.have.Entry = proxy.Find(entries, role.Prefix())
+	return nil
+}
+
+// note keeps what the call saw of the container that serves now.
+func (r *rollout) note(s *site, b *batch, res *sshexec.Result) {
+	list, err := docker.ParseContainers(b.result(res, "inspect").Stdout)
+	if err != nil || len(list) != 1 {
+		return
+	}
+	have := Observed{Server: s.name, Current: &list[0], Image: s.imageOf(r.Spec), Snapshot: s.have.Snapshot}
+	if in, ok := have.Instance(r.Spec.Role, nil); ok {
+		s.instance = &in
+	}
+}
+
+// alone says that one server is all there is: then its last call closes it too.
+func (r *rollout) alone() bool { return len(r.sites)+len(r.leaving) == 1 }
+
+// addClosing adds what ends the work on a server: old containers and images
+// go, the mark says that the role is complete, the lock is given back.
+func (r *rollout) addClosing(b *batch, s *site) {
+	r.addPrune(b, s)
+	if mark := s.have.Mark; mark == nil || mark.State != kamal.MarkOwned {
+		b.add("owned", kamal.WriteMark(r.mark(kamal.MarkOwned)))
+	}
+	b.add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
+}
+
+// addPrune removes what is beyond retain_containers, counted for this role
+// alone, and the images that only those containers used. It never fails a
+// good deploy.
+func (r *rollout) addPrune(b *batch, s *site) {
+	ids, refs := prunable(r.Spec, s.have, s.plan)
+	if len(ids) == 0 {
+		return
+	}
+	b.add("prune", sshexec.Step{Title: "remove containers beyond retain_containers", KeepGoing: true,
+		Script: sshexec.Join(append([]string{"docker", "rm"}, ids...)...)})
+	if len(refs) > 0 {
+		b.add("prune images", sshexec.Step{Title: "remove the images that only they used", KeepGoing: true,
+			Script: sshexec.Join(append([]string{"docker", "image", "rm"}, refs...)...)})
+	}
+}
+
+// prunable are the containers that are beyond spec.Retain once plan is done,
+// and the images that no container uses without them.
+func prunable(spec Spec, have Observed, plan Plan) (ids, refs []string) {
+	used := map[string]bool{spec.Image: true}
+	pruned := map[string]bool{}
+	kept := 0
+	for _, c := range have.all() {
+		serves := !plan.Swap && c.ID == have.Current.ID
+		gone := slices.ContainsFunc(plan.Remove, func(x docker.Container) bool { return x.ID == c.ID })
+		switch {
+		case serves || gone:
+		case kept < spec.Retain:
+			kept++
+		default:
+			pruned[c.ID] = true
+			ids = append(ids, c.ID)
+		}
+	}
+	for _, c := range have.Snapshot.Containers {
+		if c.Config != nil && !pruned[c.ID] {
+			used[c.Config.Image] = true
+		}
+	}
+	for _, c := range have.all() {
+		if ref := c.Config.Image; pruned[c.ID] && !used[ref] {
+			used[ref] = true
+			refs = append(refs, ref)
+		}
+	}
+	return ids, refs
+}
+
+func (r *rollout) repository() string {
+	ref, _ := docker.ParseRef(r.Spec.Image) // checked at plan
+	return ref.Repository
+}
+
+func (r *rollout) audit(message string) sshexec.Step {
+	role := r.Spec.Role
+	return kamal.Audit(role.App(), time.Now(), []string{r.fleet.By, role.Destination, role.Role}, message)
+}
+
+// imageOf is the image that the new container runs, nil if the server hasn't got it.
+func (s *site) imageOf(spec Spec) *docker.Image {
+	if s.image != nil {
+		return s.image
+	}
+	return findImage(spec.Image, s.have.Snapshot.Images)
+}

@@ -1,0 +1,153 @@
+package approle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
+)
+
+// lockWait bounds the wait for a deploy of somebody else; Kamal's own is 15 minutes.
+const lockWait = 5 * time.Minute
+
+func signOfLife(run string, files []string) sshexec.Call {
+	return sshexec.Call{Title: "give a sign of life", Steps: []sshexec.Step{kamal.SignOfLife(run, files...)}}
+}
+
+// lockAll takes the deploy lock on every server, in sorted order so that two
+// runs can't wait for each other, and observes in the same calls.
+func (r *rollout) lockAll(ctx context.Context) error {
+	sites := r.all()
+	slices.SortFunc(sites, func(a, b *site) int { return strings.Compare(a.name, b.name) })
+	for _, s := range sites {
+		err := r.lock(ctx, s)
+		switch {
+		case err == nil:
+		case slices.Contains(r.leaving, s) && fleet.IsGone(err):
+			s.gone = true
+			r.warn(fmt.Sprintf("%s is no longer there", s.name),
+				fmt.Sprintf("%v\n\nThe role %s left it without a clean-up. If the machine still exists somewhere, these may be left on it: containers named %s-*, %s, and the service %s at its kamal-proxy.",
+					err, r.Spec.Role.Prefix(), r.Spec.Role.Prefix(), kamal.AppDir(r.Spec.Role.App()), r.Spec.Role.Prefix()))
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *rollout) lock(ctx context.Context, s *site) error {
+	app := r.Spec.Role.App()
+	fail := func(err error) error {
+		var f *fleet.Failure
+		if errors.As(err, &f) {
+			return err
+		}
+		return &fleet.Failure{What: r.what(), Server: s.name, Err: err, Running: s.runningNow(r.Spec)}
+	}
+	until := time.Now().Add(lockWait)
+	for {
+		call := sshexec.Call{Title: "take the deploy lock and look at the server"}
+		call.Steps = []sshexec.Step{kamal.Lock(app, r.fleet.Run, r.fleet.By, r.Spec.Version(), time.Now())}
+		res, snap, err := s.server.Observe(ctx, call)
+		if res != nil && res.Steps[0].Ran && res.Steps[0].ExitCode == 0 {
+			r.setLocked(s, true)
+		}
+		if err != nil {
+			return fail(err)
+		}
+		if snap != nil {
+			s.have, err = Observe(snap, r.Spec.Role, r.Recorded[s.name])
+			// The lock that was dead is ours now.
+			s.have.DeadLock = false
+			if err != nil {
+				return fail(err)
+			}
+			return nil
+		}
+		if res.Steps[0].ExitCode != kamal.LockTaken {
+			return fail(res.Err())
+		}
+		holder := kamal.ParseLock(app, res.Out(0))
+		if holder.Run == "" && !holder.Automatic() || time.Now().After(until) {
+			return r.lockFailure(s, holder)
+		}
+		if err := pause(ctx, 2*time.Second); err != nil {
+			f := r.lockFailure(s, holder)
+			f.Err = err
+			return f
+		}
+	}
+}
+
+func (r *rollout) lockFailure(s *site, h kamal.LockHolder) *fleet.Failure {
+	f := &fleet.Failure{
+		What: r.what(), Server: s.name,
+		Step:    "take the deploy lock of " + h.App,
+		Cause:   "the lock is held:\n" + h.Details,
+		Running: s.runningNow(r.Spec),
+		Next:    "wait for that deploy. If nobody is deploying (a `kamal deploy` that was interrupted leaves its lock), release it with `kamal lock release`, or remove ~/" + kamal.LockDir(h.App) + " on " + s.name + ", and apply again.",
+	}
+	return f
+}
+
+// checkAll refuses what must not begin, before anything is changed.
+func (r *rollout) checkAll() error {
+	var errs []error
+	machines := map[string]string{}
+	for _, s := range r.sites {
+		id := s.have.Snapshot.Facts.MachineID
+		if other := machines[id]; other != "" && id != "" {
+			errs = append(errs, &fleet.Failure{What: r.what(), Server: s.name,
+				Cause:   fmt.Sprintf("%s and %s are the same machine (machine-id %s), so the role would replace itself", other, s.name, id),
+				Running: s.runningNow(r.Spec), Next: "name each machine once in servers."})
+		}
+		machines[id] = s.name
+		if err := r.check(s); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *rollout) check(s *site) error {
+	f := &fleet.Failure{What: r.what(), Server: s.name, Running: s.runningNow(r.Spec)}
+	d := s.have.Snapshot.Docker
+	switch {
+	case !d.Installed:
+		f.Cause, f.Next = "docker is not installed on the server", "add a kamal_server for it, and take `servers` from its `server` attribute, so that it comes first."
+		return f
+	case !d.Running:
+		f.Cause, f.Next = "docker does not answer: "+d.Failure, "start it (systemctl start docker), or add a kamal_server for the server, and apply again."
+		return f
+	}
+	if !r.Create {
+		return nil
+	}
+	mark := s.have.Mark
+	if mark != nil && mark.State == kamal.MarkCreating {
+		if mark.Run != r.fleet.Run && !mark.Unfinished() {
+			f.Cause = fmt.Sprintf("another run (by %s, since %s) is creating this role", mark.By, mark.At.Format(time.RFC3339))
+			f.Next = "wait for it to end."
+			return f
+		}
+		return nil
+	}
+	if s.have.Current == nil || (mark == nil && !s.have.Running()) {
+		return nil
+	}
+	owner := "by hand or by Kamal"
+	if mark != nil {
+		owner = "by " + mark.By + " with this provider, from another configuration or state"
+	}
+	f.Cause = fmt.Sprintf("the role is there already: container %s (%s), deployed %s. Two configurations can't own one role",
+		s.have.Current.ContainerName(), s.have.Current.Status(), owner)
+	f.Next = "to take it over without a restart, import it: tofu import ADDRESS '" + r.ImportID +
+		"' (or terraform import). To deploy beside it, use another service, role or destination."
+	return f
+}

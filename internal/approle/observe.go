@@ -1,0 +1,163 @@
+package approle
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
+)
+
+// MarkKind is the kind of the owner marks of roles; their name is the role's prefix.
+const MarkKind = "role"
+
+// Observed is what is there of a role on one server.
+type Observed struct {
+	Server string
+	// Current is the container that is the role: the running one that the
+	// proxy sends traffic to, else the newest running one, else the recorded
+	// one, else the newest. Nil: there is none.
+	Current *docker.Container
+	// Others are the role's other containers, newest first.
+	Others []docker.Container
+	// Image is Current's, nil if it is gone from the server.
+	Image *docker.Image
+	// Entry is the role's service at kamal-proxy, nil if there is none.
+	Entry    *proxy.Entry
+	Mark     *kamal.Mark
+	DeadLock bool
+	// LogDefaults are the names of the log options that the daemon gives to
+	// every container that doesn't set them.
+	LogDefaults []string
+	Snapshot *fleet.Snapshot
+}
+
+// Observe finds a role in a snapshot. recorded is the id of the container that
+// the state knows, or "".
+func Observe(snap *fleet.Snapshot, role kamal.Role, recorded string) (Observed, error) {
+	o := Observed{Server: snap.Server, Snapshot: snap, Mark: snap.Mark(MarkKind, role.Prefix())}
+	entries, err := proxy.ParseState(snap.Proxy.State)
+	if err != nil {
+		return o, fmt.Errorf("the state file of kamal-proxy on %s: %w", snap.Server, err)
+	}
+	o.Entry = proxy.Find(entries, role.Prefix())
+	for _, l := range snap.Locks {
+		o.DeadLock = o.DeadLock || (l.App == role.App() && l.Run != "" && l.Age > kamal.Dead)
+	}
+
+	var daemon struct {
+		LogOpts map[string]string `json:"log-opts"`
+	}
+	// A daemon.json that doesn't parse is kamal_server's to tell; docker runs with the one it read before.
+	_ = json.Unmarshal([]byte(snap.Docker.DaemonJSON), &daemon)
+	o.LogDefaults = slices.Sorted(maps.Keys(daemon.LogOpts))
+
+	var all []docker.Container
+	for _, c := range snap.Containers {
+		if role.Owns(c) {
+			all = append(all, c)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b docker.Container) int {
+		return b.CreatedAt().Compare(a.CreatedAt())
+	})
+	i := current(all, o.Entry, recorded)
+	if i < 0 {
+		return o, nil
+	}
+	c := all[i]
+	o.Current, o.Image = &c, snap.Image(c.InspectResponse.Image)
+	o.Others = slices.Delete(all, i, i+1)
+	return o, nil
+}
+
+func current(newestFirst []docker.Container, entry *proxy.Entry, recorded string) int {
+	running := func(c docker.Container) bool { return c.Running() }
+	tests := []func(docker.Container) bool{
+		func(c docker.Container) bool { return c.Running() && entry != nil && targets(entry, c.ShortID()) },
+		func(c docker.Container) bool { return running(c) },
+		func(c docker.Container) bool { return c.ID == recorded },
+		func(docker.Container) bool { return true },
+	}
+	for _, test := range tests {
+		if i := slices.IndexFunc(newestFirst, test); i >= 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+func targets(e *proxy.Entry, shortID string) bool {
+	return slices.ContainsFunc(e.Targets(), func(t string) bool { return strings.HasPrefix(t, shortID+":") || t == shortID })
+}
+
+// Running says that the role runs on the server.
+func (o Observed) Running() bool { return o.Current != nil && o.Current.Running() }
+
+// stale are the running containers of the role besides Current: of a run that died, or started by hand.
+func (o Observed) stale() []docker.Container {
+	var out []docker.Container
+	for _, c := range o.Others {
+		if c.Running() {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// An Instance is what the state says about a role on one server.
+type Instance struct {
+	Container string
+	Image     string
+	Digest    string
+	Running   bool
+	MachineID string
+	// Drift are sentences on what is not as it should be and shows nowhere else; empty is right.
+	Drift []string
+}
+
+// Instance describes what is there. differs are the names of the attributes
+// in which the server's container differs from the state.
+func (o Observed) Instance(role kamal.Role, differs []string) (Instance, bool) {
+	if o.Current == nil {
+		return Instance{}, false
+	}
+	in := Instance{
+		Container: o.Current.ID,
+		Image:     o.Current.Config.Image,
+		Running:   o.Running(),
+		MachineID: o.Snapshot.Facts.MachineID,
+	}
+	if o.Image != nil {
+		in.Digest = imageDigest(*o.Image, in.Image)
+	}
+	for _, d := range differs {
+		in.Drift = append(in.Drift, "other "+d)
+	}
+	for _, c := range o.stale() {
+		in.Drift = append(in.Drift, "another container of the role runs: "+c.ContainerName())
+	}
+	if o.Entry != nil && in.Running && !targets(o.Entry, o.Current.ShortID()) {
+		in.Drift = append(in.Drift, "kamal-proxy sends traffic to "+strings.Join(o.Entry.Targets(), ", "))
+	}
+	if o.DeadLock {
+		in.Drift = append(in.Drift, "a run that died left the deploy lock of "+role.App())
+	}
+	return in, true
+}
+
+func imageDigest(image docker.Image, ref string) string {
+	r, err := docker.ParseRef(ref)
+	if err != nil {
+		return image.Digest("")
+	}
+	if d := image.Digest(r.FamiliarRepository()); d != "" {
+		return d
+	}
+	return image.ID
+}

@@ -1,0 +1,117 @@
+package approle
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+)
+
+// A Plan is what has to happen on one server to make the role what its spec
+// wants. It is data, made from the spec and what was observed alone.
+type Plan struct {
+	Server string
+	// Why says what is not as wanted, in words for logs; empty: converged.
+	Why []string
+	// Swap: a new container takes the place of Old.
+	Swap bool
+	// Pull: the image is not there, or the registry is to be asked anyway.
+	Pull bool
+	// Name is the new container's.
+	Name string
+	// Rename is a container that has the new one's name and is kept: it is the
+	// one that serves, or a stopped one of the same version.
+	Rename *docker.Container
+	// Remove are containers that no one needs: the new one's name is taken by
+	// one that runs and never served, left by a run that died.
+	Remove []docker.Container
+	// Old are the running containers to stop once the new one serves.
+	Old []docker.Container
+	// Target is the container that the proxy's entry has to point to; nil with
+	// Swap (it does not exist yet) and where there is no entry.
+	Target *docker.Container
+}
+
+// Converged says that there is nothing to do.
+func (p Plan) Converged() bool { return len(p.Why) == 0 }
+
+// Build compares what is wanted with what is there. The same input gives the
+// same plan.
+func Build(want Spec, have Observed) Plan {
+	p := Plan{Server: have.Server, Name: want.Role.ContainerName(want.Version())}
+	switch {
+	case have.Current == nil:
+		p.swap("there is no container of the role")
+	case !have.Running():
+		p.swap("the container " + have.Current.ContainerName() + " does not run")
+	default:
+		if d := want.Differs(have); len(d) > 0 {
+			p.swap("other " + strings.Join(d, ", "))
+		}
+	}
+	if !p.Swap {
+		p.settle(have)
+		return p
+	}
+	p.Pull = want.PullAlways || findImage(want.Image, have.Snapshot.Images) == nil
+	if have.Running() {
+		p.Old = append(p.Old, *have.Current)
+	}
+	for _, c := range have.stale() {
+		if c.ContainerName() == p.Name {
+			p.Remove = append(p.Remove, c)
+		} else {
+			p.Old = append(p.Old, c)
+		}
+	}
+	for _, c := range have.all() {
+		if c.ContainerName() == p.Name && !slices.ContainsFunc(p.Remove, func(r docker.Container) bool { return r.ID == c.ID }) {
+			p.Rename = &c
+		}
+	}
+	return p
+}
+
+func (p *Plan) swap(why string) {
+	p.Swap = true
+	p.Why = append(p.Why, why)
+}
+
+// settle is for a server whose container fits: what a run that died left.
+func (p *Plan) settle(have Observed) {
+	if have.Entry != nil && !targets(have.Entry, have.Current.ShortID()) {
+		p.Why = append(p.Why, "kamal-proxy sends traffic elsewhere")
+		p.Target = have.Current
+	}
+	p.Old = have.stale()
+	for _, c := range p.Old {
+		p.Why = append(p.Why, "another container of the role runs: "+c.ContainerName())
+	}
+	if have.DeadLock {
+		p.Why = append(p.Why, "a run that died left its lock")
+	}
+}
+
+// all are the role's containers, Current first.
+func (o Observed) all() []docker.Container {
+	if o.Current == nil {
+		return o.Others
+	}
+	return append([]docker.Container{*o.Current}, o.Others...)
+}
+
+// findImage is the image that a reference names, nil if it isn't among images.
+func findImage(ref string, images []docker.Image) *docker.Image {
+	r, err := docker.ParseRef(ref)
+	if err != nil {
+		return nil
+	}
+	name := r.FamiliarRepository()
+	for i, image := range images {
+		if r.Digest != "" && slices.Contains(image.RepoDigests, name+"@"+r.Digest) ||
+			r.Digest == "" && slices.Contains(image.RepoTags, name+":"+r.Tag) {
+			return &images[i]
+		}
+	}
+	return nil
+}

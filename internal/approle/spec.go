@@ -1,0 +1,152 @@
+// Package approle rolls out one role of an app over its servers: it swaps the
+// role's container on each for a new one with no failed request, and leaves
+// the old version serving when something goes wrong.
+package approle
+
+import (
+	"strings"
+	"time"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
+)
+
+// A Spec is what a role should be, as plain values. Nothing changes it.
+type Spec struct {
+	Role kamal.Role
+	// Image is the reference as configured: by tag or by digest.
+	Image string
+	// PullAlways asks the registry also where the image is there.
+	PullAlways bool
+	// Command is nil for the image's own.
+	Command []string
+	Env     map[string]string
+	// AppPort is the port the app listens on; 0 for a role without one.
+	AppPort int
+	Health  proxy.Health
+	// ReadinessDelay is how long a role without a port and without a Docker
+	// health check has to run to be ready.
+	ReadinessDelay time.Duration
+	Volumes        []string
+	Labels         map[string]string
+	LogDriver      string
+	LogOptions     map[string]string
+	// Memory is in bytes, CPUs in CPUs; zero is no limit.
+	Memory int64
+	CPUs   float64
+	// Verify is a command that runs in the new container before traffic moves.
+	Verify []string
+	// StopTimeout is the grace for the old container; zero is Docker's for
+	// roles with a port (the proxy has drained them) and DrainTimeout else.
+	StopTimeout   time.Duration
+	DeployTimeout time.Duration
+	DrainTimeout  time.Duration
+	Boot          Boot
+	// Retain is how many old containers are kept on each server.
+	Retain int
+}
+
+// Boot is the order in which things happen.
+type Boot struct {
+	// StopFirst stops the old container before the new one starts.
+	StopFirst bool
+	// Limit is how many servers are taken at a time; Percent the same as a
+	// part of them. Both zero: all.
+	Limit, Percent int
+	// Wait is the time between two groups of servers.
+	Wait time.Duration
+	// Halt leaves servers on the new version when a later one fails. Without
+	// it they are put back.
+	Halt bool
+}
+
+// groups cuts servers into those that are taken at a time.
+func (b Boot) groups(servers []string) [][]string {
+	n := len(servers)
+	size := n
+	if b.Limit > 0 {
+		size = b.Limit
+	} else if b.Percent > 0 {
+		size = n * b.Percent / 100
+	}
+	size = max(size, 1)
+	var out [][]string
+	for len(servers) > 0 {
+		k := min(size, len(servers))
+		out = append(out, servers[:k])
+		servers = servers[k:]
+	}
+	return out
+}
+
+// Version is what Kamal calls the version of an image reference: its tag, else
+// the first 12 digits of its digest.
+func Version(image string) string {
+	ref, err := docker.ParseRef(image)
+	switch {
+	case err != nil:
+		return ""
+	case ref.Tag != "":
+		return ref.Tag
+	default:
+		return docker.ShortID(ref.Digest)
+	}
+}
+
+// Version is the version that the spec deploys.
+func (s Spec) Version() string { return Version(s.Image) }
+
+// stopGrace is the grace that docker stop gets, in whole seconds; 0 is Docker's own.
+func (s Spec) stopGrace() int {
+	d := s.StopTimeout
+	if d == 0 && s.AppPort == 0 {
+		d = s.DrainTimeout
+	}
+	return int(d.Round(time.Second) / time.Second)
+}
+
+// kamalEnv is what Kamal tells a container about itself.
+func (s Spec) kamalEnv(address, name string) map[string]string {
+	env := map[string]string{
+		"KAMAL_CONTAINER_NAME": name,
+		"KAMAL_VERSION":        s.Version(),
+		"KAMAL_HOST":           address,
+	}
+	if s.Role.Destination != "" {
+		env["KAMAL_DESTINATION"] = s.Role.Destination
+	}
+	return env
+}
+
+// isKamalEnv says that a variable is Kamal's, not the user's.
+func isKamalEnv(name string) bool {
+	switch name {
+	case "KAMAL_CONTAINER_NAME", "KAMAL_VERSION", "KAMAL_HOST", "KAMAL_DESTINATION":
+		return true
+	}
+	return false
+}
+
+// run is the docker run of a new container on a server.
+func (s Spec) run(address, name, random string) docker.Run {
+	env := s.kamalEnv(address, name)
+	for k, v := range s.Env {
+		env[k] = v
+	}
+	labels := map[string]string{}
+	for k, v := range s.Labels {
+		labels[k] = v
+	}
+	for k, v := range s.Role.Labels() {
+		labels[k] = v
+	}
+	return docker.Run{
+		Name: name, Image: s.Image, Network: kamal.Network, Hostname: kamal.Hostname(address, random),
+		Restart: "unless-stopped", Env: env, Labels: labels, Volumes: s.Volumes,
+		LogDriver: s.LogDriver, LogOpts: s.LogOptions, Memory: s.Memory, CPUs: s.CPUs, Command: s.Command,
+	}
+}
+
+// assetVolume says that a volume is one that Kamal mounts for asset bridging.
+func assetVolume(bind string) bool { return strings.Contains(bind, "/"+kamal.Dir+"/apps/") }

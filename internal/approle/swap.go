@@ -1,0 +1,217 @@
+package approle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
+)
+
+// prepare gets the image and looks at it. Nothing that runs is touched.
+func (r *rollout) prepare(ctx context.Context, s *site) error {
+	if s.have.Entry != nil && r.Spec.AppPort > 0 {
+		// Better now than when the new container waits for its traffic.
+		if _, err := s.have.Entry.DeployArgv(r.target("preflight:80")); err != nil {
+			return r.failure(s, "look at the role's service at kamal-proxy", err.Error(),
+				"take out of the service what this version of the provider does not know, or use one that knows it.", nil)
+		}
+	}
+	s.image = s.imageOf(r.Spec)
+	if s.plan.Pull {
+		if err := r.pull(ctx, s); err != nil {
+			return r.failure(s, "", "", r.pullAdvice(s, err), err)
+		}
+	}
+	if s.image == nil {
+		return r.failure(s, "find the image on the server", "the image "+r.Spec.Image+" is not there after the pull", "", nil)
+	}
+	if problem := imageProblem(r.Spec, *s.image, s.have.Snapshot.Docker.Arch); problem != "" {
+		return r.failure(s, "check the image before it is run", problem, "mend the image or the command, and apply again.", nil)
+	}
+	return nil
+}
+
+func (r *rollout) pull(ctx context.Context, s *site) error {
+	config, err := r.fleet.Logins.ConfigJSON(r.Spec.Image)
+	if err != nil {
+		return err
+	}
+	b := newBatch("pull the image")
+	b.call.Prelude += docker.PullPrelude
+	b.call.Vars = []sshexec.Var{{Name: "REGISTRY_LOGIN", Value: config, Secret: config != ""}}
+	b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+	b.add("pull", sshexec.Step{Title: "pull " + r.Spec.Image, Script: "pull " + sshexec.Quote(r.Spec.Image) + ` "$REGISTRY_LOGIN"`})
+	b.run("inspect", "inspect the image", "docker", "image", "inspect", r.Spec.Image)
+	res, err := s.server.Change(ctx, b.call)
+	if err != nil {
+		return err
+	}
+	if err := b.failed(res); err != nil {
+		return err
+	}
+	images, err := docker.ParseImages(b.result(res, "inspect").Stdout)
+	if err != nil {
+		return err
+	}
+	if len(images) == 1 {
+		s.image = &images[0]
+	}
+	return nil
+}
+
+// swap puts a new container in the place of the old one on one server. Until
+// the switch nothing that users see has changed; a failure before it removes
+// the new container.
+func (r *rollout) swap(ctx context.Context, s *site) error {
+	ip, err := r.start(ctx, s)
+	if err != nil {
+		return r.abandon(ctx, s, err, Probe{})
+	}
+	if r.Spec.AppPort > 0 {
+		if last, err := r.awaitHealth(ctx, s, ip); err != nil {
+			return r.abandon(ctx, s, err, last)
+		}
+	}
+	if len(r.Spec.Verify) > 0 {
+		if err := r.verify(ctx, s); err != nil {
+			return r.abandon(ctx, s, err, Probe{})
+		}
+	}
+	if err := r.finish(ctx, s); err != nil {
+		return r.abandon(ctx, s, err, Probe{})
+	}
+	return nil
+}
+
+// start runs the new container and returns its address.
+func (r *rollout) start(ctx context.Context, s *site) (string, error) {
+	role, spec := r.Spec.Role, r.Spec
+	b := newBatch("start the new container")
+	b.add("lock", kamal.HoldsLock(role.App(), r.fleet.Run))
+	if r.Create {
+		b.add("mark", kamal.WriteMark(r.mark(kamal.MarkCreating)))
+	}
+	b.add("env", sshexec.Step{Title: "write the env file", Script: "echo | put " + sshexec.Quote(kamal.RoleEnvFile(role))})
+	b.add("network", sshexec.Step{Title: "find the network " + kamal.Network,
+		Script: "docker network inspect kamal >/dev/null 2>&1 || docker network create kamal >/dev/null || docker network inspect kamal >/dev/null"})
+	for _, c := range s.plan.Remove {
+		b.run("remove", "remove "+c.ContainerName()+", which a run that died left", "docker", "rm", "--force", c.ID)
+	}
+	if c := s.plan.Rename; c != nil {
+		b.run("rename", "rename "+c.ContainerName()+", which has the new one's name", "docker", "rename", c.ID, s.plan.Name+"_replaced_"+fleet.Random(16))
+	}
+	if spec.Boot.StopFirst {
+		r.addStop(b, s.plan.Old)
+	}
+	b.run("run", "run the container "+s.plan.Name, spec.run(s.server.Address(), s.plan.Name, fleet.Random(12)).Argv()...)
+	b.run("inspect", "inspect the container "+s.plan.Name, "docker", "container", "inspect", s.plan.Name)
+	if spec.AppPort == 0 {
+		b.add("ready", readyStep(s.plan.Name, spec))
+	}
+	s.started = true
+	res, err := s.server.Change(ctx, b.call)
+	if err != nil {
+		return "", err
+	}
+	if b.done(res, "run") {
+		s.newID = b.out(res, "run")
+	}
+	if err := b.failed(res); err != nil {
+		return "", err
+	}
+	list, err := docker.ParseContainers(b.result(res, "inspect").Stdout)
+	if err != nil {
+		return "", err
+	}
+	if len(list) != 1 {
+		return "", fmt.Errorf("docker container inspect %s gave %d containers", s.plan.Name, len(list))
+	}
+	return list[0].Address(kamal.Network), nil
+}
+
+func (r *rollout) addStop(b *batch, list []docker.Container) {
+	for _, c := range list {
+		argv := []string{"docker", "stop"}
+		if g := r.Spec.stopGrace(); g > 0 {
+			argv = append(argv, "--time", strconv.Itoa(g))
+		}
+		b.run("stop", "stop the old container "+c.ContainerName(), append(argv, c.ID)...)
+	}
+}
+
+// readyStep waits for a container without a port: for Docker's health check if
+// the image has one, else until it has run for the readiness delay without a
+// restart. Its exit code is 1 where it does not get ready.
+func readyStep(name string, spec Spec) sshexec.Step {
+	delay := int(spec.ReadinessDelay.Round(time.Second).Seconds())
+	bound := max(int(spec.DeployTimeout.Round(time.Second).Seconds()), delay+1)
+	return sshexec.Step{
+		Title: "wait until the container is ready",
+		Script: fmt.Sprintf(`c=%s; until=$(( $(date +%%s) + %d )); since=
+while :; do
+  s=$(docker container inspect -f '{{.State.Status}}/{{if .State.Health}}{{.State.Health.Status}}{{end}}/{{.RestartCount}}/{{.State.ExitCode}}' "$c") || exit 1
+  now=$(date +%%s)
+  case $s in
+    running/healthy/*) exit 0;;
+    running//0/*) [ -n "$since" ] || since=$now; [ $((now - since)) -lt %d ] || exit 0;;
+    *) since=;;
+  esac
+  [ "$now" -lt "$until" ] || { echo "not ready in %d seconds; state, health, restarts and exit code: $s" >&2; exit 1; }
+  sleep 0.5
+done`, sshexec.Quote(name), bound, delay, bound),
+	}
+}
+
+// errNotHealthy says that a container did not answer as it should in time.
+var errNotHealthy = errors.New("the container did not get healthy in time")
+
+// awaitHealth asks the new container for its health through the SSH
+// connection. Where sshd forbids that, kamal-proxy's own check has to do.
+func (r *rollout) awaitHealth(ctx context.Context, s *site, ip string) (Probe, error) {
+	if ip == "" {
+		return Probe{Err: errors.New("it has no address in the network " + kamal.Network + ": it ended at once")}, errNotHealthy
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, r.Spec.DeployTimeout, errNotHealthy)
+	defer cancel()
+	last, err := probe(ctx, s.server, ip, s.target(r.Spec), r.Spec.Health)
+	if errors.Is(err, errNoForwarding) {
+		s.unprobed = true
+		if s.have.Entry == nil {
+			r.warn("The health of "+s.plan.Name+" on "+s.name+" was not checked",
+				"sshd on the server forwards no connections (AllowTcpForwarding), and kamal-proxy, which would check instead, has no service for the role yet. A route will check it.")
+		}
+		return last, nil
+	}
+	return last, err
+}
+
+// target is the new container as kamal-proxy gets it.
+func (s *site) target(spec Spec) string {
+	return docker.ShortID(s.newID) + ":" + strconv.Itoa(spec.AppPort)
+}
+
+func (r *rollout) verify(ctx context.Context, s *site) error {
+	b := newBatch("verify the new container")
+	b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+	b.run("verify", "run the verify command in the new container", append([]string{"docker", "exec", s.newID}, r.Spec.Verify...)...)
+	res, err := s.server.Read(ctx, b.call)
+	if err != nil {
+		return err
+	}
+	return b.failed(res)
+}
+
+func (r *rollout) mark(state string) kamal.Mark {
+	return kamal.Mark{Kind: MarkKind, Name: r.Spec.Role.Prefix(), State: state, Run: r.fleet.Run, By: r.fleet.By, At: time.Now().UTC()}
+}
+
+// failure is the error of one server.
+func (r *rollout) failure(s *site, step, cause, next string, err error) *fleet.Failure {
+	return &fleet.Failure{What: r.what(), Server: s.name, Step: step, Cause: cause, Running: s.runningNow(r.Spec), Next: next, Err: err}
+}
