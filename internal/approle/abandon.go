@@ -17,9 +17,9 @@ import (
 // cleanupTime bounds what is done after a failure or an interruption.
 const cleanupTime = time.Minute
 
-// own is a context for cleaning up, which the interruption that may have
+// cleanup is a context for cleaning up, which the interruption that may have
 // caused the failure does not reach.
-func own(ctx context.Context) (context.Context, context.CancelFunc) {
+func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 }
 
@@ -30,7 +30,7 @@ func own(ctx context.Context) (context.Context, context.CancelFunc) {
 // After a lost connection the switch may have happened all the same
 // (kamal-proxy goes on after its client is gone), so it looks first.
 func (r *rollout) abandon(ctx context.Context, s *site, cause error, last Probe) error {
-	ctx, cancel := own(ctx)
+	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	f := r.failure(s, "", "", "", cause)
 	if s.newID == "" && !s.started {
@@ -195,7 +195,7 @@ func (r *rollout) putBackOne(ctx context.Context, s *site) error {
 		// The health check that the old version was deployed with, where the proxy knows it.
 		health := r.Spec.Health
 		if s.have.Entry != nil {
-			health = s.have.Entry.TargetOptions.HealthCheckConfig.Health()
+			health = s.have.Entry.TargetOptions.HealthCheck.Health()
 		}
 		wait, cancel := context.WithTimeoutCause(ctx, r.Spec.DeployTimeout, errNotHealthy)
 		defer cancel()

@@ -16,7 +16,7 @@ import (
 // close ends the roll-out on every server that is still locked: a failed
 // create is undone, a good deploy tidied up, and the lock given back.
 func (r *rollout) close(ctx context.Context, failed error) {
-	ctx, cancel := own(ctx)
+	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	undo := r.Create && failed != nil
 	_ = each(r.all(), func(s *site) error {
@@ -79,7 +79,7 @@ func (r *rollout) report(ctx context.Context, failed error) Report {
 		return rep
 	}
 	// After a failure only a new look tells the truth.
-	ctx, cancel := own(ctx)
+	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	_ = each(r.all(), func(s *site) error {
 		if s.gone {
@@ -212,7 +212,7 @@ func mine(have Observed, recorded string) (list, others []docker.Container) {
 
 // release gives back the locks that a removal still holds.
 func (r *rollout) release(ctx context.Context) {
-	ctx, cancel := own(ctx)
+	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	_ = each(r.all(), func(s *site) error {
 		if r.isLocked(s) {

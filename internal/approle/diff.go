@@ -22,8 +22,8 @@ func FromContainer(c docker.Container, image *docker.Image, daemon []string, pri
 	}
 	s.Image = c.Config.Image
 	s.Command = commandOf(c, image, prior.Command)
-	s.Env = own(c.Env(), imageEnv(image), prior.Env, isKamalEnv)
-	s.Labels = own(c.Labels(), imageLabels(image), prior.Labels, func(k string) bool {
+	s.Env = usersOwn(c.Env(), imageEnv(image), prior.Env, isKamalEnv)
+	s.Labels = usersOwn(c.Labels(), imageLabels(image), prior.Labels, func(k string) bool {
 		return slices.Contains(kamal.ReservedLabels, k)
 	})
 	s.Volumes = volumesOf(c, prior.Volumes)
@@ -71,9 +71,9 @@ func sameImage(a, b string) bool {
 	return errX == nil && errY == nil && x.FamiliarRepository() == y.FamiliarRepository() && x.Tag == y.Tag && x.Digest == y.Digest
 }
 
-// own are the entries of have that the user set: those of prior, and those
+// usersOwn are the entries of have that the user set: those of prior, and those
 // that the image doesn't have like that.
-func own(have, fromImage, prior map[string]string, reserved func(string) bool) map[string]string {
+func usersOwn(have, fromImage, prior map[string]string, reserved func(string) bool) map[string]string {
 	out := map[string]string{}
 	for k, v := range have {
 		_, wanted := prior[k]

@@ -34,7 +34,7 @@ type Observed struct {
 	// LogDefaults are the names of the log options that the daemon gives to
 	// every container that doesn't set them.
 	LogDefaults []string
-	Snapshot *fleet.Snapshot
+	Snapshot    *fleet.Snapshot
 }
 
 // Observe finds a role in a snapshot. recorded is the id of the container that
