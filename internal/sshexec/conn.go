@@ -38,6 +38,7 @@ type conn struct {
 	// put back lowers the cap.
 	slots chan struct{}
 	open  atomic.Int32 // sessions that are open
+	freed atomic.Int64 // when one was opened or freed last, Unix nanoseconds
 	wg    sync.WaitGroup
 }
 
@@ -135,8 +136,8 @@ type channel struct {
 // openSession opens a session within the cap. The session's owner calls
 // release when the server is done with it.
 func (c *conn) openSession(ctx context.Context) (ch channel, release func(), err error) {
-	var giveUp time.Time
-	for wait := 50 * time.Millisecond; ; wait *= 2 {
+	refusedAt := int64(0) // since when no session was open, and none granted
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
 		select {
 		case <-c.slots:
 		case <-c.done:
@@ -147,6 +148,7 @@ func (c *conn) openSession(ctx context.Context) (ch channel, release func(), err
 		c.open.Add(1)
 		release := func() {
 			c.open.Add(-1)
+			c.freed.Store(time.Now().UnixNano())
 			c.slots <- struct{}{}
 		}
 		ch, err := await(ctx, c, func() (channel, error) {
@@ -156,6 +158,7 @@ func (c *conn) openSession(ctx context.Context) (ch channel, release func(), err
 			_ = ch.Close()
 		})
 		if err == nil {
+			c.freed.Store(time.Now().UnixNano())
 			return ch, release, nil
 		}
 		var refused *ssh.OpenChannelError
@@ -170,9 +173,11 @@ func (c *conn) openSession(ctx context.Context) (ch channel, release func(), err
 			continue
 		}
 		c.slots <- struct{}{}
-		if giveUp.IsZero() {
-			giveUp = time.Now().Add(refusedFor)
-		} else if time.Now().After(giveUp) {
+		now := time.Now().UnixNano()
+		if refusedAt == 0 {
+			refusedAt = now
+		}
+		if now-max(refusedAt, c.freed.Load()) > int64(refusedFor) {
 			return channel{}, nil, err
 		}
 		select {

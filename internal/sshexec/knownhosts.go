@@ -31,7 +31,7 @@ type knownHosts struct {
 func loadKnownHosts(setting string) (*knownHosts, error) {
 	k := &knownHosts{names: map[string]string{}}
 	texts := map[string][]byte{}
-	if strings.ContainsAny(strings.TrimSpace(setting), " \n") {
+	if strings.ContainsAny(setting, " \n") {
 		k.sources = []string{"the known_hosts given"}
 		texts[k.sources[0]] = []byte(setting)
 	} else {

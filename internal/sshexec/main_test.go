@@ -61,3 +61,7 @@ func mustRun(t testing.TB, c *sshexec.Client, call sshexec.Call) *sshexec.Result
 	}
 	return r
 }
+
+func contextWithCancel(t testing.TB) (context.Context, context.CancelFunc) {
+	return context.WithCancel(timeout(t))
+}

@@ -56,7 +56,7 @@ func (c *conn) run(ctx context.Context, r request) (*outcome, error) {
 	s := &session{
 		conn: c, ch: ch,
 		out: newFrames(r.nonce, r.steps), err: newFrames(r.nonce, r.steps),
-		ended: make(chan struct{}), eof: make(chan struct{}), over: make(chan struct{}),
+		ended: make(chan struct{}), eof: make(chan struct{}), over: make(chan struct{}), written: make(chan struct{}),
 	}
 	s.start()
 	defer func() { s.finish(ctx, release) }()
@@ -64,17 +64,18 @@ func (c *conn) run(ctx context.Context, r request) (*outcome, error) {
 	accepted, err := await(ctx, c, func() (bool, error) {
 		return ch.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{r.command}))
 	}, func(bool) {})
-	switch {
-	case err != nil:
+	if err == nil && !accepted {
+		err = errors.New("sshd refused to run a command")
+	}
+	if err != nil {
 		return &outcome{}, fmt.Errorf("%w: %w", errNotSent, err)
-	case !accepted:
-		return &outcome{}, fmt.Errorf("%w: sshd refused to run a command", errNotSent)
 	}
 
 	// sent is set after the last byte was handed over: the shell runs nothing
 	// before it has the last line.
 	var sent atomic.Bool
 	c.wg.Go(func() {
+		defer close(s.written)
 		if _, err := io.WriteString(ch, r.input); err == nil {
 			sent.Store(true)
 		}
@@ -98,6 +99,8 @@ type session struct {
 	ended chan struct{} // both streams had their end marker
 	eof   chan struct{} // both streams are closed
 	over  chan struct{} // the server closed the channel
+	// written is closed when the input is written, or cannot be.
+	written chan struct{}
 
 	bytes  atomic.Int64 // read so far
 	mu     sync.Mutex
@@ -229,7 +232,11 @@ func (s *session) finish(ctx context.Context, release func()) {
 	s.conn.wg.Go(func() {
 		defer release()
 		if !cancelled {
-			_ = s.ch.CloseWrite()
+			select {
+			case <-s.written: // CloseWrite must not meet a Write
+				_ = s.ch.CloseWrite()
+			default:
+			}
 			select {
 			case <-s.over:
 			case <-time.After(closeWait):

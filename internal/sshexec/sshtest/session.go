@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -17,7 +18,8 @@ import (
 func (s *Server) session(nc ssh.NewChannel, open *atomic.Int64) {
 	f := s.broken()
 	n := open.Add(1)
-	defer open.Add(-1)
+	free := sync.OnceFunc(func() { open.Add(-1) })
+	defer free()
 	if f.RefuseSessions || f.MaxSessions > 0 && int(n) > f.MaxSessions {
 		_ = nc.Reject(ssh.ConnectionFailed, "open failed") // sshd's words
 		return
@@ -47,7 +49,7 @@ func (s *Server) session(nc ssh.NewChannel, open *atomic.Int64) {
 		s.mu.Lock()
 		s.execs = append(s.execs, msg.Command)
 		s.mu.Unlock()
-		s.run(ch, reqs, msg.Command, f)
+		s.run(ch, reqs, msg.Command, f, free)
 		return
 	}
 }
@@ -55,10 +57,13 @@ func (s *Server) session(nc ssh.NewChannel, open *atomic.Int64) {
 // run does as sshd does without a terminal: a process group of its own, the
 // exit code when the command is over, the channel closed when nobody holds its
 // output any more, and no signal to anybody when the client goes.
-func (s *Server) run(ch ssh.Channel, reqs <-chan *ssh.Request, command string, f Faults) {
+func (s *Server) run(ch ssh.Channel, reqs <-chan *ssh.Request, command string, f Faults, free func()) {
 	shell := f.Shell
 	if shell == "" {
 		shell = "/bin/sh"
+	}
+	if f.Sh != "" {
+		command = strings.ReplaceAll(command, "/bin/sh", f.Sh)
 	}
 	cmd := exec.Command(shell, "-c", command)
 	cmd.Dir = s.Home
@@ -125,6 +130,7 @@ func (s *Server) run(ch ssh.Channel, reqs <-chan *ssh.Request, command string, f
 		}
 	case <-gone:
 	}
+	free()
 	_ = ch.Close()
 	_ = inW.Close()
 	_ = outR.Close()

@@ -40,8 +40,10 @@ type Faults struct {
 	// Noise is what the login shell prints before each command, on both
 	// streams.
 	Noise string
-	// Shell runs commands in place of /bin/sh: SHELL -c COMMAND.
+	// Shell is the login shell, /bin/sh if empty: SHELL -c COMMAND.
 	Shell string
+	// Sh stands in for the server's /bin/sh in commands: "busybox sh".
+	Sh string
 }
 
 // A Server listens on loopback until the test ends.
