@@ -41,7 +41,7 @@ const NoEmptyPlanCheck = "NoEmptyPlanCheck"
 func newWorkspace(t *testing.T, servers ...*testbed.Server) *workspace {
 	t.Helper()
 	w := &workspace{t: t, settings: acceptance(t), Bed: bed(t), Servers: servers, env: map[string]string{}}
-	top, err := os.MkdirTemp("", "kamal-workspace-")
+	top, err := os.MkdirTemp("", "kamal-workspace-") //nolint:usetesting // KAMAL_TEST_KEEP keeps it
 	if err != nil {
 		t.Fatal(err)
 	}

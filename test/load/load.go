@@ -125,8 +125,8 @@ func Status(want int) Check {
 	}
 }
 
-// SetCheck changes what is right for answers from now on, those of requests
-// under way too.
+// SetCheck changes what is right for requests sent from now on. An answer to one
+// that is under way is right if the old check or the new one says so.
 func (l *Load) SetCheck(check Check) { l.check.Store(&check) }
 
 // Take returns what happened since the last Take (or the start) and begins to
@@ -205,6 +205,7 @@ func (l *Load) send(ctx context.Context, s *sender) error {
 	// dead. Not every client does: here it counts as a failure.
 	connections := 0
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connections++ }})
+	before := l.check.Load()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.target.URL, nil)
 	if err != nil {
 		return err
@@ -222,5 +223,9 @@ func (l *Load) send(ctx context.Context, s *sender) error {
 	if connections > 1 {
 		return errors.New("the kept connection was closed under the request; it was sent again")
 	}
-	return (*l.check.Load())(s.target, response.StatusCode, body)
+	err = (*before)(s.target, response.StatusCode, body)
+	if now := l.check.Load(); err != nil && now != before {
+		return (*now)(s.target, response.StatusCode, body)
+	}
+	return err
 }

@@ -133,7 +133,7 @@ func TestCountsWhatFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := start(t, Options{Targets: []Target{c.target}, Check: c.check, Rate: 50, Timeout: 300 * time.Millisecond})
-			until(t, "a failure", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.result.Failed > 3 })
+			until(t, "a failure", func() bool { return failed(l) > 3 })
 			r := l.Stop()
 			if r.Failed != r.Requests {
 				t.Errorf("%d of %d failed", r.Failed, r.Requests)
@@ -159,24 +159,57 @@ func TestARequestSentTwiceIsAFailure(t *testing.T) {
 	}))
 	defer server.Close()
 	l := start(t, Options{Targets: []Target{target(server)}, Rate: 100})
-	until(t, "a failure", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.result.Failed > 0 })
+	until(t, "a failure", func() bool { return failed(l) > 0 })
 	if r := l.Stop(); !strings.Contains(r.Failures[0], "sent again") {
 		t.Errorf("failure %q", r.Failures[0])
 	}
 }
 
-func TestTakeCountsAnewAndSetCheckHoldsFromNow(t *testing.T) {
+func TestTakeCountsAnew(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
-	l := start(t, Options{Targets: []Target{target(server)}, Check: Status(404)})
-	l.SetCheck(Status(200))
-	until(t, "a failure", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.result.Failed > 0 })
-	l.SetCheck(Status(404))
-	l.Take()
-	until(t, "a request", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.result.Requests > 10 })
-	if r := l.Stop(); r.Failed > 1 { // one may have been checked just before Take
-		t.Errorf("failed after the check changed: %v", r.Failures)
+	l := start(t, Options{Targets: []Target{target(server)}})
+	until(t, "failures", func() bool { return failed(l) > 3 })
+	if r := l.Take(); r.Failed != r.Requests || r.Failed == 0 {
+		t.Errorf("%d requests, %d failed", r.Requests, r.Failed)
 	}
+	if n := failed(l); n > 3 {
+		t.Errorf("%d failures right after Take", n)
+	}
+}
+
+func TestARequestUnderWayMayPassEitherCheck(t *testing.T) {
+	arrived, release := make(chan struct{}, 100), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		arrived <- struct{}{}
+		<-release
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	defer server.Close()
+	l := start(t, Options{Targets: []Target{target(server)}, Rate: 20, Check: Status(http.StatusTeapot)})
+	<-arrived
+	l.SetCheck(Status(http.StatusOK)) // the first is under way, and what it gets was right when it was sent
+	for range 3 {
+		<-arrived
+	}
+	close(release)
+	r := l.Stop()
+	if passed := r.Requests - r.Failed; passed < 1 || r.Failed < 2 {
+		t.Errorf("%d passed, %d failed: %v", passed, r.Failed, r.Failures)
+	}
+
+	l = start(t, Options{Targets: []Target{target(server)}})
+	l.SetCheck(Status(http.StatusTeapot))
+	until(t, "requests", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.result.Requests > 10 })
+	if r := l.Stop(); r.Failed > 0 {
+		t.Errorf("failed although the new check passes: %v", r.Failures)
+	}
+}
+
+func failed(l *Load) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.result.Failed
 }
 
 func TestRefusesForeignAddresses(t *testing.T) {
