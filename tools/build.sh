@@ -5,10 +5,12 @@
 # cache under a name that carries a hash of everything it is made from, so a second call only prints.
 set -eu
 
-[ $# -eq 1 ] || { echo "usage: tools/build.sh tofu|terraform|lint|docs" >&2; exit 2; }
-name=$1
+name=${1-}
 module=$(cd "$(dirname "$0")" && pwd)/$name
-[ -f "$module/go.mod" ] || { echo "tools/build.sh: no tool named $name" >&2; exit 2; }
+if [ $# -ne 1 ] || [ ! -f "$module/go.mod" ]; then
+	echo "usage: tools/build.sh NAME, with the name of a directory in tools/ that has a go.mod" >&2
+	exit 2
+fi
 command -v go >/dev/null || { echo "tools/build.sh: Go is required, see https://go.dev/dl" >&2; exit 1; }
 cd "$module"
 
