@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -31,8 +32,9 @@ type Bed struct {
 	KnownHostsFile string // the host keys of all servers that exist now
 	Registry       Registry
 
-	subnet string // of the bed's Docker network
-	logf   func(string, ...any)
+	subnet  netip.Prefix // of the bed's Docker network
+	subnet6 netip.Prefix // invalid if this machine has no IPv6
+	logf    func(string, ...any)
 }
 
 // standing are the servers that `up` starts and that stay until `down`.
@@ -85,8 +87,11 @@ func newBed(options Options) (*Bed, error) {
 func (b *Bed) object(name string) string { return "testbed." + b.Name + "." + name }
 
 func (b *Bed) lock(ctx context.Context) (func(), error) {
-	return lock(ctx, filepath.Join(cacheDir(), b.Name+".lock"))
+	return lock(ctx, b.lockFile())
 }
+
+// lockFile is beside the bed's directory, which comes and goes.
+func (b *Bed) lockFile() string { return filepath.Join(cacheDir(), b.Name+".lock") }
 
 // Open is Up for a test; it fails the test if the bed can't come up.
 func Open(t testing.TB) *Bed {
@@ -246,12 +251,12 @@ func Down(ctx context.Context, options Options) error {
 			return err
 		}
 	}
-	return os.RemoveAll(b.Dir)
+	return errors.Join(os.RemoveAll(b.Dir), os.Remove(b.lockFile()))
 }
 
 // RemoveImages removes the cached images that no bed uses any more.
 func RemoveImages(ctx context.Context) error {
-	unlock, err := lock(ctx, filepath.Join(cacheDir(), "build.lock"))
+	unlock, err := lock(ctx, buildLock())
 	if err != nil {
 		return err
 	}

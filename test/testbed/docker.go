@@ -8,6 +8,8 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // CommandError is a command that ran and failed.
@@ -25,6 +27,9 @@ func (e *CommandError) Error() string {
 func run(ctx context.Context, stdin io.Reader, name string, args ...string) (string, error) {
 	command := exec.CommandContext(ctx, name, args...)
 	command.Stdin = stdin
+	// Asked to end, not killed: debootstrap unmounts what it mounted.
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+	command.WaitDelay = 10 * time.Second
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	err := command.Run()

@@ -29,6 +29,13 @@ func (s *Server) SSH(t testing.TB, script string) string {
 	return out
 }
 
+// LogIn logs root's Docker in at the bed's registry.
+func (s *Server) LogIn(t testing.TB) {
+	t.Helper()
+	r := s.bed.Registry
+	s.SSH(t, fmt.Sprintf("echo %s | docker login --username %s --password-stdin %s", r.Password, r.Username, r.Address))
+}
+
 // Reboot restarts the machine and waits until it is up. Files, containers with
 // a restart policy and the host key stay; firewall rules made by hand go.
 func (s *Server) Reboot(t testing.TB) {

@@ -11,31 +11,50 @@ import (
 )
 
 // lock takes an exclusive lock that holds between processes and goroutines,
-// and that the kernel drops when its holder dies.
+// and that the kernel drops when its holder dies. The holder may remove the file.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
-	if err != nil {
-		return nil, err
-	}
 	for {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { file.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			file.Close()
+		file, err := tryLock(path)
+		if err != nil {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		if file != nil {
+			return func() { file.Close() }, nil
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			file.Close()
 			return nil, fmt.Errorf("lock %s: %w", path, context.Cause(ctx))
 		}
 	}
+}
+
+// tryLock returns nil if somebody else has the lock.
+func tryLock(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err != nil {
+		file.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	// The one before us may have removed the file that we opened.
+	ours, err := file.Stat()
+	if err == nil {
+		if now, gone := os.Stat(path); gone == nil && os.SameFile(ours, now) {
+			return file, nil
+		}
+	}
+	file.Close()
+	return nil, err
 }
 
 // writeFile replaces the file in one step: readers see the old or the new one.

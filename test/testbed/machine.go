@@ -80,10 +80,18 @@ func hash(parts ...string) string {
 	return hex.EncodeToString(sum.Sum(nil))[:12]
 }
 
+// labelBuild marks the containers in which images are made.
+const labelBuild = "kamal-testbed.build"
+
+// buildDir is where root file systems are made; the name can't be a bed's.
+func buildDir() string { return filepath.Join(cacheDir(), ".build") }
+
+func buildLock() string { return filepath.Join(cacheDir(), ".build.lock") }
+
 // buildMachines makes the images that are missing. The first time takes a
 // minute or two, most of it debootstrap over the network.
 func buildMachines(ctx context.Context, logf func(string, ...any)) error {
-	unlock, err := lock(ctx, filepath.Join(cacheDir(), "build.lock"))
+	unlock, err := lock(ctx, buildLock())
 	if err != nil {
 		return err
 	}
@@ -106,6 +114,16 @@ func buildMachines(ctx context.Context, logf func(string, ...any)) error {
 	}
 	if len(suites) == 0 {
 		return nil
+	}
+	// The lock is ours: what is there was left over by a build that was killed.
+	leftovers, err := docker(ctx, "ps", "--all", "--quiet", "--filter", "label="+labelBuild)
+	if err != nil {
+		return err
+	}
+	if ids := lines(leftovers); len(ids) > 0 {
+		if _, err := docker(ctx, append([]string{"rm", "--force", "--volumes"}, ids...)...); err != nil {
+			return err
+		}
 	}
 	// The two releases are built side by side: they wait for the network.
 	failures := make(chan error, len(suites))
@@ -135,11 +153,14 @@ func buildMachines(ctx context.Context, logf func(string, ...any)) error {
 }
 
 func buildRootfs(ctx context.Context, suite string) (err error) {
-	dir, err := os.MkdirTemp("/var/tmp", "testbed-"+suite+"-")
-	if err != nil {
+	dir := filepath.Join(buildDir(), suite)
+	if err := removeTree(ctx, dir); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, removeTree(context.WithoutCancel(ctx), dir)) }()
 	// debootstrap reports failures on stdout.
 	if out, err := run(ctx, nil, "debootstrap", "--variant=minbase", "--include="+basePackages, suite, dir); err != nil {
 		all := lines(out)
@@ -159,6 +180,16 @@ func buildRootfs(ctx context.Context, suite string) (err error) {
 	return importTree(ctx, dir, rootfsImage(suite))
 }
 
+// removeTree removes a root file system. A debootstrap that was killed may have
+// left the kernel's file systems mounted in it: those must not be descended into.
+func removeTree(ctx context.Context, dir string) error {
+	for _, mount := range []string{"proc", "sys"} {
+		run(ctx, nil, "umount", "--recursive", filepath.Join(dir, mount)) // fails if it isn't mounted, as is usual
+	}
+	_, err := run(ctx, nil, "rm", "-rf", "--one-file-system", dir)
+	return err
+}
+
 // importTree pipes a directory into `docker import`.
 func importTree(ctx context.Context, dir, image string) error {
 	tar := exec.CommandContext(ctx, "tar", "-C", dir, "-c", ".")
@@ -175,7 +206,7 @@ func importTree(ctx context.Context, dir, image string) error {
 
 func buildMachine(ctx context.Context, name string) (err error) {
 	m := machines[name]
-	args := append([]string{"create", rootfsImage(m.suite), "sh", "-c", m.recipe, "recipe"}, m.packages...)
+	args := append([]string{"create", "--label", labelBuild, rootfsImage(m.suite), "sh", "-c", m.recipe, "recipe"}, m.packages...)
 	container, err := docker(ctx, args...)
 	if err != nil {
 		return err

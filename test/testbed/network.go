@@ -30,33 +30,58 @@ func (b *Bed) ensureNetwork(ctx context.Context) error {
 		return err
 	}
 	if found != "" {
-		b.subnet, err = docker(ctx, "network", "inspect", "--format", "{{(index .IPAM.Config 0).Subnet}}", name)
-		return err
+		return b.readSubnets(ctx)
 	}
 	// Beds that come up at the same time must not choose the same subnet.
-	unlock, err := lock(ctx, filepath.Join(cacheDir(), "network.lock"))
+	unlock, err := lock(ctx, filepath.Join(cacheDir(), ".network.lock"))
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if b.subnet, err = freeSubnet(ctx); err != nil {
+	n, err := freeSubnet(ctx)
+	if err != nil {
 		return err
 	}
-	_, err = docker(ctx, "network", "create", "--label", labelBed+"="+b.Name, "--subnet", b.subnet, name)
-	return err
+	args := []string{"network", "create", "--label", labelBed + "=" + b.Name, "--subnet", fmt.Sprintf("10.231.%d.0/24", n)}
+	if _, err := os.Stat("/proc/net/if_inet6"); err == nil { // else the kernel has no IPv6
+		args = append(args, "--ipv6", "--subnet", fmt.Sprintf("fd5a:231:0:%x::/64", n))
+	}
+	if _, err = docker(ctx, append(args, name)...); err != nil {
+		return err
+	}
+	return b.readSubnets(ctx)
 }
 
-// freeSubnet is the first 10.231.N.0/24 that neither Docker nor the host uses.
-func freeSubnet(ctx context.Context) (string, error) {
+func (b *Bed) readSubnets(ctx context.Context) error {
+	text, err := docker(ctx, "network", "inspect", "--format", "{{range .IPAM.Config}}{{println .Subnet}}{{end}}", "testbed."+b.Name)
+	if err != nil {
+		return err
+	}
+	for _, line := range lines(text) {
+		prefix, err := netip.ParsePrefix(line)
+		switch {
+		case err != nil:
+			return err
+		case prefix.Addr().Is4():
+			b.subnet = prefix
+		default:
+			b.subnet6 = prefix
+		}
+	}
+	return nil
+}
+
+// freeSubnet is the first N with a 10.231.N.0/24 that neither Docker nor the host uses.
+func freeSubnet(ctx context.Context) (int, error) {
 	var used []netip.Prefix
 	ids, err := docker(ctx, "network", "ls", "--quiet")
 	if err != nil {
-		return "", err
+		return 0, err
 	}
 	subnets, err := docker(ctx, append([]string{"network", "inspect", "--format",
 		"{{range .IPAM.Config}}{{println .Subnet}}{{end}}"}, lines(ids)...)...)
 	if err != nil {
-		return "", err
+		return 0, err
 	}
 	for _, text := range lines(subnets) {
 		if prefix, err := netip.ParsePrefix(strings.TrimSpace(text)); err == nil {
@@ -65,7 +90,7 @@ func freeSubnet(ctx context.Context) (string, error) {
 	}
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
-		return "", err
+		return 0, err
 	}
 	for _, address := range addresses {
 		if prefix, err := netip.ParsePrefix(address.String()); err == nil {
@@ -80,20 +105,27 @@ candidates:
 				continue candidates
 			}
 		}
-		return candidate.String(), nil
+		return n, nil
 	}
-	return "", errors.New("no free subnet in 10.231.0.0/16")
+	return 0, errors.New("no free subnet in 10.231.0.0/16")
 }
 
 // address is the host-th address of the bed's subnet.
 func (b *Bed) address(host int) string {
-	prefix, err := netip.ParsePrefix(b.subnet)
-	if err != nil {
-		panic(fmt.Sprintf("testbed network with subnet %q", b.subnet)) // it was made by ensureNetwork
-	}
-	bytes := prefix.Addr().As4()
+	bytes := b.subnet.Addr().As4()
 	bytes[3] = byte(host)
 	return netip.AddrFrom4(bytes).String()
+}
+
+// address6 is the IPv6 address that goes with an IPv4 one, "" without IPv6.
+func (b *Bed) address6(address string) string {
+	ip, err := netip.ParseAddr(address)
+	if err != nil || !b.subnet6.IsValid() {
+		return ""
+	}
+	bytes := b.subnet6.Addr().As16()
+	bytes[15] = ip.As4()[3]
+	return netip.AddrFrom16(bytes).String()
 }
 
 // nextAddress hands out addresses in turn, so that one of a server that has
@@ -183,6 +215,7 @@ func (b *Bed) servers(ctx context.Context) ([]*Server, error) {
 			image:     c.Config.Image,
 			state:     c.State.Status,
 		}
+		s.Address6 = b.address6(s.Address)
 		s.owner, _ = strconv.Atoi(c.Config.Labels[labelOwner])
 		if key, err := os.ReadFile(s.hostKeyFile()); err == nil {
 			s.HostKey = string(key)

@@ -16,6 +16,11 @@ install_packages() {
     ssh-keygen:openssh-client tar:tar dockerd:docker.io containerd:containerd; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
   done
+  # Debian 13 ships the client in a package of its own.
+  if ! command -v docker >/dev/null; then
+    . /etc/os-release
+    if [ "${VERSION_ID:-0}" -ge 13 ]; then missing+=(docker-cli); else missing+=(docker.io); fi
+  fi
   [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
   if [ ${#missing[@]} -gt 0 ]; then
@@ -23,9 +28,6 @@ install_packages() {
     apt-get -qq -o DPkg::Lock::Timeout=300 update
     apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "${missing[@]}" >/dev/null
   fi
-  # Debian 13 ships the client in a package of its own.
-  command -v docker >/dev/null ||
-    apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends docker-cli >/dev/null
 }
 
 # In a container or a small VM nothing runs systemd, and policy-rc.d may have

@@ -20,10 +20,11 @@ import (
 
 // Server is one machine of the bed.
 type Server struct {
-	Name    string
-	Kind    Kind
-	Address string // IPv4; sshd is on port 22
-	HostKey string // "ssh-ed25519 AAAA…"
+	Name     string
+	Kind     Kind
+	Address  string // IPv4; sshd is on port 22
+	Address6 string // IPv6; "" if this machine has none
+	HostKey  string // "ssh-ed25519 AAAA…"
 
 	bed       *Bed
 	container string
@@ -99,6 +100,13 @@ func (b *Bed) Remove(ctx context.Context, name string) error {
 		return err
 	}
 	defer unlock()
+	servers, err := b.servers(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(servers, func(s *Server) bool { return s.Name == name }) {
+		return fmt.Errorf("testbed %s has no server %q", b.Name, name)
+	}
 	if err := b.remove(ctx, name); err != nil {
 		return err
 	}
@@ -146,7 +154,8 @@ func (b *Bed) create(ctx context.Context, name string, kind Kind, owner int) (*S
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Name: name, Kind: kind, Address: address, bed: b, owner: owner, image: machineImage(string(kind))}
+	s := &Server{Name: name, Kind: kind, Address: address, Address6: b.address6(address),
+		bed: b, owner: owner, image: machineImage(string(kind))}
 	args := []string{"create", "--name", b.object(name), "--hostname", name,
 		"--network", "testbed." + b.Name, "--ip", address,
 		"--label", labelBed + "=" + b.Name, "--label", labelServer + "=" + name,
@@ -161,6 +170,9 @@ func (b *Bed) create(ctx context.Context, name string, kind Kind, owner int) (*S
 	}
 	for _, capability := range capabilities {
 		args = append(args, "--cap-add", capability)
+	}
+	if s.Address6 != "" {
+		args = append(args, "--ip6", s.Address6)
 	}
 	if owner != 0 {
 		args = append(args, "--label", labelOwner+"="+strconv.Itoa(owner))
@@ -274,6 +286,9 @@ func (b *Bed) writeKnownHosts(ctx context.Context) error {
 	for _, s := range servers {
 		if s.HostKey != "" { // else it is still booting
 			fmt.Fprintln(&text, s.KnownHostsLine())
+			if s.Address6 != "" {
+				fmt.Fprintln(&text, s.KnownHostsLineAt(s.Address6, 22))
+			}
 		}
 	}
 	return writeFile(b.KnownHostsFile, []byte(text.String()), 0o600)

@@ -28,6 +28,7 @@ type ServerStatus struct {
 	Kind    Kind   `json:"kind"`
 	State   string `json:"state"` // as Docker calls it: running, exited, paused
 	Address string `json:"address"`
+	IPv6    string `json:"ipv6,omitempty"`
 	HostKey string `json:"host_key"`
 	SSH     string `json:"ssh"` // a command line that works as typed
 }
@@ -77,7 +78,7 @@ func (b *Bed) Status(ctx context.Context) (*Status, error) {
 	}
 	for _, s := range servers {
 		status.Servers = append(status.Servers, ServerStatus{
-			Name: s.Name, Kind: s.Kind, State: s.state, Address: s.Address, HostKey: s.HostKey,
+			Name: s.Name, Kind: s.Kind, State: s.state, Address: s.Address, IPv6: s.Address6, HostKey: s.HostKey,
 			SSH: fmt.Sprintf("ssh -i %s -o IdentitiesOnly=yes -o UserKnownHostsFile=%s %s", b.KeyFile, b.KnownHostsFile, s.Destination()),
 		})
 	}
