@@ -23,8 +23,8 @@ import (
 const (
 	module = "github.com/kamal-terraform/terraform-provider-kamal"
 	// mirrorVersion is the provider's version in the mirror. A pre-release would
-	// have to be asked for by name.
-	mirrorVersion = "0.0.0"
+	// have to be asked for by name, and 0.0.0 stands for no version.
+	mirrorVersion = "0.0.1"
 )
 
 // oldest is the oldest version of either CLI that has write-only arguments.
@@ -108,7 +108,7 @@ func install(ctx context.Context, cli cli, dir string) (*console, error) {
 	}
 	note("%s", program)
 
-	rc := filepath.Join(dir, "cli.rc")
+	c := &console{cli: cli, dir: filepath.Join(dir, "config")}
 	text := fmt.Sprintf(`provider_installation {
   filesystem_mirror {
     path    = %q
@@ -119,10 +119,9 @@ func install(ctx context.Context, cli cli, dir string) (*console, error) {
   }
 }
 `, mirror)
-	if err := os.WriteFile(rc, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(c.rcFile(), []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	c := &console{cli: cli, dir: filepath.Join(dir, "config")}
 	if err := os.CopyFS(c.dir, os.DirFS("examples/demo")); err != nil {
 		return nil, err
 	}
@@ -131,12 +130,11 @@ func install(ctx context.Context, cli cli, dir string) (*console, error) {
 			c.env = append(c.env, e)
 		}
 	}
-	c.env = append(c.env, "TF_CLI_CONFIG_FILE="+rc, "CHECKPOINT_DISABLE=1")
+	c.env = append(c.env, "TF_CLI_CONFIG_FILE="+c.rcFile(), "CHECKPOINT_DISABLE=1")
 	return c, nil
 }
 
-// configure writes the values that stay the same, and a script with the
-// environment for whoever wants to go on by hand.
+// configure writes the values that stay the same.
 func (c *console) configure(bed *testbed.Bed, servers []*testbed.Server) error {
 	var addresses []string
 	for _, s := range servers {
@@ -154,8 +152,15 @@ proxy_image          = %q
 	for line := range strings.Lines(text) {
 		note("  %s", strings.TrimSuffix(line, "\n"))
 	}
-	return os.WriteFile(filepath.Join(c.dir, "terraform.tfvars"), []byte(text), 0o600)
+	return errors.Join(
+		os.WriteFile(filepath.Join(c.dir, "terraform.tfvars"), []byte(text), 0o600),
+		os.WriteFile(c.envFile(), fmt.Appendf(nil, "export TF_CLI_CONFIG_FILE='%s' TF_VAR_registry_password='%s'\n", c.rcFile(), bed.Registry.Password), 0o600),
+	)
 }
+
+// rcFile is the CLI's configuration; envFile is for whoever goes on by hand.
+func (c *console) rcFile() string  { return filepath.Join(filepath.Dir(c.dir), "cli.rc") }
+func (c *console) envFile() string { return filepath.Join(filepath.Dir(c.dir), "env") }
 
 // run runs the CLI, shows what it does, and returns its exit code.
 func (c *console) run(ctx context.Context, args ...string) (int, error) {

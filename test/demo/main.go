@@ -34,10 +34,15 @@ func main() {
 		err = errors.New("usage: demo up|down")
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
+		if !errors.Is(err, errTold) {
+			fmt.Fprintln(os.Stderr, "demo:", err)
+		}
 		os.Exit(1)
 	}
 }
+
+// errTold is a failure that was reported before the demo's last line.
+var errTold = errors.New("the demo failed")
 
 // workDir is where the demo's configuration, state and provider are.
 func workDir() (string, error) {
@@ -94,8 +99,11 @@ func up(ctx context.Context) error {
 	d := &demo{console: c, servers: servers}
 	err = d.run(ctx)
 	d.printTable()
-	if err == nil {
-		note("The servers stay to look at: cd %s; make demo-down removes them.", c.dir)
+	if err != nil {
+		fmt.Printf("The demo failed: %v\n", err)
+		err = errTold
+	} else {
+		fmt.Printf("The servers stay, to go on by hand: . %s; cd %s\nmake demo-down removes them.\n", c.envFile(), c.dir)
 	}
 	fmt.Printf("demo: deploys=%d requests=%d failed=%d\n", d.deploys, d.requests(), d.failed())
 	return err
