@@ -152,3 +152,29 @@ func imageProblem(s Spec, image docker.Image, arch string) string {
 	}
 	return ""
 }
+
+// Agreed is what all containers show alike; where they disagree, or where
+// there are none, prior.
+func Agreed(prior Spec, specs []Spec) Spec {
+	out := prior
+	agree := func(same func(a, b Spec) bool, take func(Spec)) {
+		for _, s := range specs {
+			if !same(s, specs[0]) {
+				return
+			}
+		}
+		if len(specs) > 0 {
+			take(specs[0])
+		}
+	}
+	agree(func(a, b Spec) bool { return a.Image == b.Image }, func(s Spec) { out.Image = s.Image })
+	agree(func(a, b Spec) bool { return slices.Equal(a.Command, b.Command) }, func(s Spec) { out.Command = s.Command })
+	agree(func(a, b Spec) bool { return maps.Equal(a.Env, b.Env) }, func(s Spec) { out.Env = s.Env })
+	agree(func(a, b Spec) bool { return maps.Equal(a.Labels, b.Labels) }, func(s Spec) { out.Labels = s.Labels })
+	agree(func(a, b Spec) bool { return slices.Equal(a.Volumes, b.Volumes) }, func(s Spec) { out.Volumes = s.Volumes })
+	agree(func(a, b Spec) bool { return a.LogDriver == b.LogDriver && maps.Equal(a.LogOptions, b.LogOptions) },
+		func(s Spec) { out.LogDriver, out.LogOptions = s.LogDriver, s.LogOptions })
+	agree(func(a, b Spec) bool { return a.Memory == b.Memory }, func(s Spec) { out.Memory = s.Memory })
+	agree(func(a, b Spec) bool { return a.CPUs == b.CPUs }, func(s Spec) { out.CPUs = s.CPUs })
+	return out
+}

@@ -112,6 +112,14 @@ func (r *rollout) checkAll() error {
 			errs = append(errs, err)
 		}
 	}
+	// A server that left under one name and stays under another has not left.
+	r.leaving = slices.DeleteFunc(r.leaving, func(s *site) bool {
+		if s.gone || machines[s.have.Snapshot.Facts.MachineID] == "" {
+			return false
+		}
+		r.setLocked(s, false) // it is the staying one's lock
+		return true
+	})
 	return errors.Join(errs...)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
@@ -160,4 +161,14 @@ func imageDigest(image docker.Image, ref string) string {
 		return d
 	}
 	return image.ID
+}
+
+// EntryPort is the port of the target that kamal-proxy sends the role's traffic to; 0 if there is none.
+func (o Observed) EntryPort() int {
+	if o.Entry == nil || len(o.Entry.Targets()) == 0 {
+		return 0
+	}
+	_, port, _ := strings.Cut(o.Entry.Targets()[0], ":")
+	n, _ := strconv.Atoi(port)
+	return n
 }

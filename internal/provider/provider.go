@@ -43,7 +43,7 @@ func (p *kamalProvider) Configure(ctx context.Context, req provider.ConfigureReq
 }
 
 func (p *kamalProvider) Resources(context.Context) []func() resource.Resource {
-	return []func() resource.Resource{}
+	return []func() resource.Resource{newAppRoleResource}
 }
 
 func (p *kamalProvider) DataSources(context.Context) []func() datasource.DataSource { return nil }

@@ -1,0 +1,303 @@
+package provider
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/approle"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
+)
+
+type appRoleModel struct {
+	ID               types.String   `tfsdk:"id"`
+	Service          types.String   `tfsdk:"service"`
+	Role             types.String   `tfsdk:"role"`
+	Destination      types.String   `tfsdk:"destination"`
+	Servers          types.List     `tfsdk:"servers"`
+	Image            types.String   `tfsdk:"image"`
+	Pull             types.String   `tfsdk:"pull"`
+	Command          types.List     `tfsdk:"command"`
+	Env              types.Map      `tfsdk:"env"`
+	AppPort          types.Int64    `tfsdk:"app_port"`
+	Healthcheck      types.Object   `tfsdk:"healthcheck"`
+	ReadinessDelay   types.String   `tfsdk:"readiness_delay"`
+	Verify           types.List     `tfsdk:"verify"`
+	Volumes          types.List     `tfsdk:"volumes"`
+	Labels           types.Map      `tfsdk:"labels"`
+	Logging          types.Object   `tfsdk:"logging"`
+	Memory           types.String   `tfsdk:"memory"`
+	CPUs             types.Float64  `tfsdk:"cpus"`
+	StopTimeout      types.String   `tfsdk:"stop_timeout"`
+	DeployTimeout    types.String   `tfsdk:"deploy_timeout"`
+	DrainTimeout     types.String   `tfsdk:"drain_timeout"`
+	Boot             types.Object   `tfsdk:"boot"`
+	RetainContainers types.Int64    `tfsdk:"retain_containers"`
+	Version          types.String   `tfsdk:"version"`
+	Proxy            types.Object   `tfsdk:"proxy"`
+	Instances        types.Map      `tfsdk:"instances"`
+	Timeouts         timeouts.Value `tfsdk:"timeouts"`
+}
+
+type healthModel struct {
+	Path     types.String `tfsdk:"path"`
+	Port     types.Int64  `tfsdk:"port"`
+	Host     types.String `tfsdk:"host"`
+	Interval types.String `tfsdk:"interval"`
+	Timeout  types.String `tfsdk:"timeout"`
+}
+
+func (h healthModel) health() proxy.Health {
+	return proxy.Health{Path: h.Path.ValueString(), Port: int(h.Port.ValueInt64()), Host: h.Host.ValueString(),
+		Interval: duration(h.Interval), Timeout: duration(h.Timeout)}
+}
+
+type bootModel struct {
+	Order     types.String `tfsdk:"order"`
+	Limit     types.String `tfsdk:"limit"`
+	Wait      types.String `tfsdk:"wait"`
+	OnFailure types.String `tfsdk:"on_failure"`
+}
+
+type loggingModel struct {
+	Driver  types.String `tfsdk:"driver"`
+	Options types.Map    `tfsdk:"options"`
+}
+
+type appRoleIdentity struct {
+	Service     types.String `tfsdk:"service"`
+	Role        types.String `tfsdk:"role"`
+	Destination types.String `tfsdk:"destination"`
+	Servers     types.List   `tfsdk:"servers"`
+}
+
+func (m appRoleModel) identity() appRoleIdentity {
+	return appRoleIdentity{m.Service, m.Role, m.Destination, m.Servers}
+}
+
+func (m appRoleModel) role() kamal.Role {
+	return kamal.Role{Service: m.Service.ValueString(), Role: m.Role.ValueString(), Destination: m.Destination.ValueString()}
+}
+
+// importID is the id to import the role by.
+func (m appRoleModel) importID(ctx context.Context) string {
+	return roleID(m.role()) + "@" + strings.Join(stringList(ctx, m.Servers), ",")
+}
+
+func roleID(r kamal.Role) string {
+	id := r.Service + "/" + r.Role
+	if r.Destination != "" {
+		id += "/" + r.Destination
+	}
+	return id
+}
+
+// spec turns a model in which everything is known into plain values.
+func (m appRoleModel) spec(ctx context.Context) (approle.Spec, diag.Diagnostics) {
+	var diags diag.Diagnostics
+	var health healthModel
+	var boot bootModel
+	var logging loggingModel
+	as := func(o types.Object, into any) {
+		if !o.IsNull() {
+			diags.Append(o.As(ctx, into, basetypes.ObjectAsOptions{})...)
+		}
+	}
+	as(m.Healthcheck, &health)
+	as(m.Boot, &boot)
+	as(m.Logging, &logging)
+	memory, _ := units.RAMInBytes(m.Memory.ValueString()) // validated
+	limit, percent := parseLimit(boot.Limit.ValueString())
+	return approle.Spec{
+		Role: m.role(), Image: m.Image.ValueString(), PullAlways: m.Pull.ValueString() == "always",
+		Command: stringList(ctx, m.Command), Env: stringMap(ctx, m.Env),
+		AppPort: int(m.AppPort.ValueInt64()), Health: health.health(), ReadinessDelay: duration(m.ReadinessDelay),
+		Volumes: stringList(ctx, m.Volumes), Labels: stringMap(ctx, m.Labels),
+		LogDriver: logging.Driver.ValueString(), LogOptions: stringMap(ctx, logging.Options),
+		Memory: max(memory, 0), CPUs: m.CPUs.ValueFloat64(), Verify: stringList(ctx, m.Verify),
+		StopTimeout: duration(m.StopTimeout), DeployTimeout: duration(m.DeployTimeout), DrainTimeout: duration(m.DrainTimeout),
+		Boot: approle.Boot{StopFirst: boot.Order.ValueString() == "stop_first", Limit: limit, Percent: percent,
+			Wait: duration(boot.Wait), Halt: boot.OnFailure.ValueString() == "halt"},
+		Retain: int(m.RetainContainers.ValueInt64()),
+	}, diags
+}
+
+// proxy is what a route gets: it holds unknown values where the model does.
+func (m appRoleModel) proxy() types.Object {
+	if m.AppPort.IsNull() {
+		return types.ObjectNull(proxyTypes)
+	}
+	service, app := types.StringUnknown(), types.StringUnknown()
+	if !m.Service.IsUnknown() && !m.Role.IsUnknown() && !m.Destination.IsUnknown() {
+		service, app = types.StringValue(m.role().Prefix()), types.StringValue(m.role().App())
+	}
+	return types.ObjectValueMust(proxyTypes, map[string]attr.Value{
+		"service": service, "app": app, "app_port": m.AppPort, "healthcheck": m.Healthcheck,
+		"deploy_timeout": m.DeployTimeout, "drain_timeout": m.DrainTimeout,
+	})
+}
+
+// describe fills the computed attributes that follow from the others.
+func (m *appRoleModel) describe() {
+	m.ID, m.Version = types.StringUnknown(), types.StringUnknown()
+	if !m.Service.IsUnknown() && !m.Role.IsUnknown() && !m.Destination.IsUnknown() {
+		m.ID = types.StringValue(roleID(m.role()))
+	}
+	if !m.Image.IsUnknown() {
+		m.Version = types.StringValue(approle.Version(m.Image.ValueString()))
+	}
+	m.Proxy = m.proxy()
+}
+
+// setInstances fills instances from what was observed; servers without the role have none.
+func (m *appRoleModel) setInstances(instances map[string]approle.Instance) {
+	elems := make(map[string]attr.Value, len(instances))
+	for server, in := range instances {
+		drift := make([]attr.Value, len(in.Drift))
+		for i, d := range in.Drift {
+			drift[i] = types.StringValue(d)
+		}
+		elems[server] = types.ObjectValueMust(instanceTypes, map[string]attr.Value{
+			"container": types.StringValue(in.Container), "image": types.StringValue(in.Image), "digest": types.StringValue(in.Digest),
+			"running": types.BoolValue(in.Running), "machine_id": types.StringValue(in.MachineID),
+			"drift": types.ListValueMust(types.StringType, drift),
+		})
+	}
+	m.Instances = types.MapValueMust(types.ObjectType{AttrTypes: instanceTypes}, elems)
+}
+
+// recorded are the containers that the state knows, by server.
+func (m appRoleModel) recorded() map[string]string {
+	out := map[string]string{}
+	for server, v := range m.Instances.Elements() {
+		if o, ok := v.(types.Object); ok {
+			if c, ok := o.Attributes()["container"].(types.String); ok {
+				out[server] = c.ValueString()
+			}
+		}
+	}
+	return out
+}
+
+// refresh takes over what the containers of all servers show. Where they
+// disagree, an attribute keeps the state's value, and the instances of the
+// servers that differ say so.
+func (m *appRoleModel) refresh(ctx context.Context, seen map[string]approle.Observed, kept map[string]attr.Value) diag.Diagnostics {
+	prior, diags := m.spec(ctx)
+	servers := slices.Sorted(maps.Keys(seen))
+	specs := map[string]approle.Spec{}
+	for _, s := range servers {
+		if o := seen[s]; o.Current != nil {
+			specs[s] = approle.FromContainer(*o.Current, o.Image, o.LogDefaults, prior)
+		}
+	}
+	agreed := approle.Agreed(prior, slices.Collect(maps.Values(specs)))
+	m.take(agreed, prior)
+
+	instances := map[string]approle.Instance{}
+	for _, s := range servers {
+		if _, ok := specs[s]; !ok {
+			continue
+		}
+		o := seen[s]
+		in, _ := o.Instance(agreed.Role, agreed.Differs(o))
+		instances[s] = in
+	}
+	m.setInstances(instances)
+	if len(kept) > 0 {
+		elems := m.Instances.Elements()
+		maps.Copy(elems, kept)
+		m.Instances = types.MapValueMust(types.ObjectType{AttrTypes: instanceTypes}, elems)
+	}
+	return diags
+}
+
+// take writes what differs from prior into the attributes, so that what is the
+// same keeps the spelling of the configuration.
+func (m *appRoleModel) take(s, prior approle.Spec) {
+	if s.Image != prior.Image {
+		m.Image = types.StringValue(s.Image)
+	}
+	if !slices.Equal(s.Command, prior.Command) {
+		m.Command = listValue(s.Command)
+	}
+	if !maps.Equal(s.Env, prior.Env) {
+		m.Env = mapValue(s.Env)
+	}
+	if !maps.Equal(s.Labels, prior.Labels) {
+		m.Labels = mapValue(s.Labels)
+	}
+	if !slices.Equal(s.Volumes, prior.Volumes) {
+		m.Volumes = listValue(s.Volumes)
+	}
+	if s.LogDriver != prior.LogDriver || !maps.Equal(s.LogOptions, prior.LogOptions) || m.Logging.IsNull() {
+		m.Logging = types.ObjectValueMust(loggingTypes, map[string]attr.Value{
+			"driver": types.StringValue(s.LogDriver), "options": mapValue(s.LogOptions)})
+	}
+	if s.Memory != prior.Memory {
+		m.Memory = types.StringNull()
+		if s.Memory > 0 {
+			m.Memory = types.StringValue(strconv.FormatInt(s.Memory, 10))
+		}
+	}
+	if s.CPUs != prior.CPUs {
+		m.CPUs = types.Float64Null()
+		if s.CPUs > 0 {
+			m.CPUs = types.Float64Value(s.CPUs)
+		}
+	}
+}
+
+// stringList is a list of strings in which everything is known; nil for null.
+func stringList(ctx context.Context, l types.List) []string {
+	if l.IsNull() || l.IsUnknown() {
+		return nil
+	}
+	var out []string
+	l.ElementsAs(ctx, &out, false)
+	return out
+}
+
+// stringMap is a map of strings in which everything is known; nil for null.
+func stringMap(ctx context.Context, m types.Map) map[string]string {
+	if m.IsNull() || m.IsUnknown() {
+		return nil
+	}
+	var out map[string]string
+	m.ElementsAs(ctx, &out, false)
+	return out
+}
+
+// listValue and mapValue are null for what is empty: the schemas refuse empty
+// collections, so that null is the only way to say nothing.
+func listValue(list []string) types.List {
+	if len(list) == 0 {
+		return types.ListNull(types.StringType)
+	}
+	elems := make([]attr.Value, len(list))
+	for i, s := range list {
+		elems[i] = types.StringValue(s)
+	}
+	return types.ListValueMust(types.StringType, elems)
+}
+
+func mapValue(m map[string]string) types.Map {
+	if len(m) == 0 {
+		return types.MapNull(types.StringType)
+	}
+	elems := make(map[string]attr.Value, len(m))
+	for k, v := range m {
+		elems[k] = types.StringValue(v)
+	}
+	return types.MapValueMust(types.StringType, elems)
+}

@@ -1,0 +1,113 @@
+package provider
+
+import (
+	"context"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+)
+
+// ModifyPlan says what an apply will make of each server. It dials nothing:
+// everything it needs to know is in the state, which Read has just filled.
+func (r *appRoleResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if req.Plan.Raw.IsNull() {
+		return
+	}
+	var plan appRoleModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	var state *appRoleModel
+	if !req.State.Raw.IsNull() {
+		state = &appRoleModel{}
+		resp.Diagnostics.Append(req.State.Get(ctx, state)...)
+		if resp.Diagnostics.HasError() {
+			return
+		}
+	}
+	plan.describe()
+	plan.Instances = plan.plannedInstances(state)
+	set := func(name string, v attr.Value) {
+		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root(name), v)...)
+	}
+	set("id", plan.ID)
+	set("version", plan.Version)
+	set("proxy", plan.Proxy)
+	set("instances", plan.Instances)
+}
+
+// plannedInstances is what instances will be: the state's where nothing has to
+// be done, else for each server what is known already. Container ids are
+// unknown for all servers then, because a container that dies between plan and
+// apply gets another one too.
+func (m appRoleModel) plannedInstances(state *appRoleModel) types.Map {
+	unknown := types.MapUnknown(types.ObjectType{AttrTypes: instanceTypes})
+	if m.Servers.IsUnknown() {
+		return unknown
+	}
+	for _, s := range m.Servers.Elements() {
+		if s.IsUnknown() {
+			return unknown
+		}
+	}
+	if state != nil && !m.rollsOut(*state) {
+		return state.Instances
+	}
+	noDrift := types.ListValueMust(types.StringType, []attr.Value{})
+	elems := map[string]attr.Value{}
+	for _, s := range m.Servers.Elements() {
+		name := s.(types.String).ValueString()
+		machine := attr.Value(types.StringUnknown())
+		if state != nil {
+			if o, ok := state.Instances.Elements()[name].(types.Object); ok {
+				machine = o.Attributes()["machine_id"]
+			}
+		}
+		elems[name] = types.ObjectValueMust(instanceTypes, map[string]attr.Value{
+			"container": types.StringUnknown(), "image": m.Image, "digest": types.StringUnknown(),
+			"running": types.BoolValue(true), "machine_id": machine, "drift": noDrift,
+		})
+	}
+	return types.MapValueMust(types.ObjectType{AttrTypes: instanceTypes}, elems)
+}
+
+// rollsOut says that an apply has something to do on a server: the
+// configuration changes what a container is, or a server isn't as the state's
+// configuration has it.
+func (m appRoleModel) rollsOut(state appRoleModel) bool {
+	if m.changesContainers(state) {
+		return true
+	}
+	servers := m.Servers.Elements()
+	if len(servers) != len(state.Instances.Elements()) {
+		return true
+	}
+	for _, s := range servers {
+		o, ok := state.Instances.Elements()[s.(types.String).ValueString()].(types.Object)
+		if !ok {
+			return true
+		}
+		a := o.Attributes()
+		drift, _ := a["drift"].(types.List)
+		if !a["running"].Equal(types.BoolValue(true)) || !a["image"].Equal(m.Image) || len(drift.Elements()) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// changesContainers says that the configuration differs in what a container is made of.
+func (m appRoleModel) changesContainers(state appRoleModel) bool {
+	for _, p := range [][2]attr.Value{
+		{m.Image, state.Image}, {m.Command, state.Command}, {m.Env, state.Env}, {m.Labels, state.Labels},
+		{m.Volumes, state.Volumes}, {m.Logging, state.Logging}, {m.Memory, state.Memory}, {m.CPUs, state.CPUs},
+	} {
+		if !p[0].Equal(p[1]) {
+			return true
+		}
+	}
+	return false
+}

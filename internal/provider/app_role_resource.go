@@ -1,0 +1,314 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/approle"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
+)
+
+var (
+	_ resource.ResourceWithConfigure   = &appRoleResource{}
+	_ resource.ResourceWithIdentity    = &appRoleResource{}
+	_ resource.ResourceWithImportState = &appRoleResource{}
+	_ resource.ResourceWithModifyPlan  = &appRoleResource{}
+)
+
+type appRoleResource struct{ base }
+
+func newAppRoleResource() resource.Resource { return &appRoleResource{} }
+
+func (r *appRoleResource) Metadata(_ context.Context, _ resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = "kamal_app_role"
+	// The identity holds the servers, which come and go.
+	resp.ResourceBehavior.MutableIdentity = true
+}
+
+func (r *appRoleResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	resp.Schema = appRoleSchema(ctx)
+}
+
+func (r *appRoleResource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
+	resp.IdentitySchema = appRoleIdentitySchema()
+}
+
+func (r *appRoleResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var plan appRoleModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	timeout, diags := plan.Timeouts.Create(ctx, 30*time.Minute)
+	resp.Diagnostics.Append(diags...)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	spec, diags := plan.spec(ctx)
+	resp.Diagnostics.Append(diags...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	servers := stringList(ctx, plan.Servers)
+	report, err := approle.Deploy(ctx, r.deps.fleet, approle.Deployment{
+		Spec: spec, Servers: servers, Create: true, ImportID: plan.importID(ctx)})
+	r.warn(&resp.Diagnostics, report.Warnings)
+	r.deps.addError(&resp.Diagnostics, "deploy "+spec.Role.Prefix(), "", err)
+	if err != nil && len(report.Instances) == 0 {
+		return // undone on all servers: nothing to keep
+	}
+	plan.describe()
+	plan.setInstances(report.Instances)
+	resp.Diagnostics.Append(r.deps.savePins(ctx, resp.Private, servers)...)
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, plan.identity())...)
+	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+}
+
+func (r *appRoleResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var m appRoleModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
+	importing := m.ID.IsNull()
+	what := "kamal_app_role " + roleID(m.role())
+	if r.deps.unknown && !importing {
+		r.deps.warnUnknown(&resp.Diagnostics, what)
+		return
+	}
+	resp.Diagnostics.Append(r.deps.loadPins(ctx, req.Private)...)
+	timeout, diags := m.Timeouts.Read(ctx, 2*time.Minute)
+	resp.Diagnostics.Append(diags...)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	servers, recorded := stringList(ctx, m.Servers), m.recorded()
+	seen := map[string]approle.Observed{}
+	kept := map[string]attr.Value{}
+	found := false
+	asked := r.deps.observe(ctx, servers)
+	for _, name := range servers {
+		o := asked[name]
+		if o.err == nil {
+			var have approle.Observed
+			if have, o.err = approle.Observe(o.snapshot, m.role(), recorded[name]); o.err == nil {
+				seen[name] = have
+				found = found || have.Current != nil
+				continue
+			}
+		}
+		if fleet.IsUnreachable(o.err) && r.deps.fleet.KeepUnreachable && !importing {
+			r.deps.warnKept(&resp.Diagnostics, what, []string{name}, o.err)
+			if in, ok := m.Instances.Elements()[name]; ok {
+				kept[name] = in
+			}
+			found = true
+			continue
+		}
+		r.deps.addError(&resp.Diagnostics, "read "+what, name, o.err)
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if !found {
+		if importing {
+			resp.Diagnostics.AddError("Nothing to import", fmt.Sprintf("There is no container of %s on %s.", m.role().Prefix(), strings.Join(servers, ", ")))
+			return
+		}
+		resp.State.RemoveResource(ctx)
+		return
+	}
+	if importing {
+		m.takeEntry(seen)
+	}
+	resp.Diagnostics.Append(m.refresh(ctx, seen, kept)...)
+	m.describe()
+	resp.Diagnostics.Append(r.deps.savePins(ctx, resp.Private, servers)...)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+}
+
+func (r *appRoleResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var plan, state appRoleModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	resp.Diagnostics.Append(r.deps.loadPins(ctx, req.Private)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	timeout, diags := plan.Timeouts.Update(ctx, 30*time.Minute)
+	resp.Diagnostics.Append(diags...)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	plan.describe()
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, plan.identity())...)
+	if plan.Instances.Equal(state.Instances) {
+		// Only what counts at the next deploy has changed: timeouts, health check, order.
+		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+		return
+	}
+	spec, diags := plan.spec(ctx)
+	resp.Diagnostics.Append(diags...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	servers, before := stringList(ctx, plan.Servers), stringList(ctx, state.Servers)
+	var leaving []string
+	for _, s := range before {
+		if !slices.Contains(servers, s) {
+			leaving = append(leaving, s)
+		}
+	}
+	report, err := approle.Deploy(ctx, r.deps.fleet, approle.Deployment{
+		Spec: spec, Servers: servers, Leaving: leaving, Recorded: state.recorded(), ImportID: plan.importID(ctx)})
+	r.warn(&resp.Diagnostics, report.Warnings)
+	resp.Diagnostics.Append(r.deps.savePins(ctx, resp.Private, servers)...)
+	if err != nil {
+		r.deps.addError(&resp.Diagnostics, "deploy "+spec.Role.Prefix(), "", err)
+		// What was observed, under the configuration that was: so the next
+		// plan shows the change again, with or without a refresh.
+		was := state.Instances.Elements()
+		state.setInstances(report.Instances)
+		elems := state.Instances.Elements()
+		for _, s := range report.Unseen {
+			if in, ok := was[s]; ok {
+				elems[s] = in
+			}
+		}
+		state.Instances = types.MapValueMust(types.ObjectType{AttrTypes: instanceTypes}, elems)
+		resp.Diagnostics.Append(resp.Identity.Set(ctx, state.identity())...)
+		resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
+		return
+	}
+	plan.setInstances(report.Instances)
+	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+}
+
+func (r *appRoleResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var state appRoleModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
+	resp.Diagnostics.Append(r.deps.loadPins(ctx, req.Private)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	timeout, diags := state.Timeouts.Delete(ctx, 10*time.Minute)
+	resp.Diagnostics.Append(diags...)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	spec, diags := state.spec(ctx)
+	resp.Diagnostics.Append(diags...)
+	warnings, err := approle.Remove(ctx, r.deps.fleet, approle.Deployment{
+		Spec: spec, Servers: stringList(ctx, state.Servers), Recorded: state.recorded()})
+	r.warn(&resp.Diagnostics, warnings)
+	r.deps.addError(&resp.Diagnostics, "remove "+spec.Role.Prefix(), "", err)
+}
+
+func (r *appRoleResource) warn(diags *diag.Diagnostics, warnings []approle.Warning) {
+	for _, w := range warnings {
+		r.deps.addWarning(diags, w.Summary, w.Detail)
+	}
+}
+
+// ImportState takes `service/role[/destination]@server[,server…]`, or the identity.
+func (r *appRoleResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	var id appRoleIdentity
+	if req.ID != "" {
+		var err error
+		if id, err = parseRoleID(req.ID); err != nil {
+			resp.Diagnostics.AddError("Invalid import id", err.Error()+".\nA role is imported by service/role[/destination]@server[,server…], as in shop/web@10.0.0.1,10.0.0.2.")
+			return
+		}
+	} else {
+		resp.Diagnostics.Append(req.Identity.Get(ctx, &id)...)
+	}
+	set := func(name string, v attr.Value) {
+		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(name), v)...)
+	}
+	set("service", id.Service)
+	set("role", id.Role)
+	set("destination", id.Destination)
+	set("servers", id.Servers)
+	// What no container shows is at its default.
+	set("pull", types.StringValue("missing"))
+	set("healthcheck", defaultHealth)
+	set("readiness_delay", types.StringValue(defaultReadinessDelay))
+	set("deploy_timeout", types.StringValue(defaultDeployTimeout))
+	set("drain_timeout", types.StringValue(defaultDrainTimeout))
+	set("boot", defaultBoot)
+	set("retain_containers", types.Int64Value(defaultRetain))
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, id)...)
+}
+
+func parseRoleID(s string) (appRoleIdentity, error) {
+	name, servers, err := cutImportID(s)
+	if err != nil {
+		return appRoleIdentity{}, err
+	}
+	for _, server := range servers {
+		if _, err := sshexec.ParseDestination(server); err != nil {
+			return appRoleIdentity{}, fmt.Errorf("server %q: %w", server, err)
+		}
+	}
+	parts := strings.Split(name, "/")
+	if len(parts) < 2 || len(parts) > 3 {
+		return appRoleIdentity{}, fmt.Errorf("%q has not the form service/role[/destination]", name)
+	}
+	for _, p := range parts {
+		if !kamal.NamePattern.MatchString(p) {
+			return appRoleIdentity{}, fmt.Errorf("%q is no name of a service, role or destination", p)
+		}
+	}
+	id := appRoleIdentity{Service: types.StringValue(parts[0]), Role: types.StringValue(parts[1]), Destination: types.StringNull(), Servers: listValue(servers)}
+	if len(parts) == 3 {
+		id.Destination = types.StringValue(parts[2])
+	}
+	return id, nil
+}
+
+// takeEntry fills, on import, what the role's service at kamal-proxy tells: port and health check.
+func (m *appRoleModel) takeEntry(seen map[string]approle.Observed) {
+	for _, o := range seen {
+		if o.Entry == nil {
+			continue
+		}
+		if port := o.EntryPort(); port > 0 {
+			m.AppPort = types.Int64Value(int64(port))
+		}
+		h := o.Entry.TargetOptions.HealthCheck
+		values := map[string]attr.Value{"path": types.StringValue(h.Path), "port": types.Int64Null(), "host": types.StringNull(),
+			"interval": types.StringValue(spelled(h.Interval)), "timeout": types.StringValue(spelled(h.Timeout))}
+		if h.Port > 0 {
+			values["port"] = types.Int64Value(int64(h.Port))
+		}
+		if h.Host != "" {
+			values["host"] = types.StringValue(h.Host)
+		}
+		m.Healthcheck = types.ObjectValueMust(healthTypes, values)
+		return
+	}
+}
+
+// spelled is a duration as people write it: "30s", not "30s0ms".
+func spelled(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
