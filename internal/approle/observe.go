@@ -42,11 +42,13 @@ type Observed struct {
 // the state knows, or "".
 func Observe(snap *fleet.Snapshot, role kamal.Role, recorded string) (Observed, error) {
 	o := Observed{Server: snap.Server, Snapshot: snap, Mark: snap.Mark(MarkKind, role.Prefix())}
-	entries, err := proxy.ParseState(snap.Proxy.State)
-	if err != nil {
-		return o, fmt.Errorf("the state file of kamal-proxy on %s: %w", snap.Server, err)
+	if snap.Proxy.Container != nil {
+		entries, err := proxy.ParseState(snap.Proxy.State)
+		if err != nil {
+			return o, fmt.Errorf("the state file of kamal-proxy on %s: %w", snap.Server, err)
+		}
+		o.Entry = proxy.Find(entries, role.Prefix())
 	}
-	o.Entry = proxy.Find(entries, role.Prefix())
 	for _, l := range snap.Locks {
 		o.DeadLock = o.DeadLock || (l.App == role.App() && l.Run != "" && l.Age > kamal.Dead)
 	}
