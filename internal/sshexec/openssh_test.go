@@ -22,6 +22,7 @@ type sshd struct {
 	addr, dir string
 	key       string // path of a private key that may log in
 	hostKey   string // path of the ed25519 host key
+	command   []string
 }
 
 // needOpenSSH skips where there is no OpenSSH to test against.
@@ -75,9 +76,8 @@ func writeFile(t *testing.T, path, text string) string {
 	return path
 }
 
-// startSSHD starts sshd with more lines of configuration; address is that of
-// the loopback interface to listen on.
-func startSSHD(t *testing.T, address string, more ...string) *sshd {
+// newSSHD makes the files of an sshd.
+func newSSHD(t *testing.T, address string, more ...string) *sshd {
 	t.Helper()
 	binary := needOpenSSH(t)
 	// sshd refuses files below directories that others may write to, and
@@ -102,11 +102,21 @@ func startSSHD(t *testing.T, address string, more ...string) *sshd {
 	s.addr = l.Addr().String()
 	_, port, _ := net.SplitHostPort(s.addr)
 	_ = l.Close()
-	config := writeFile(t, filepath.Join(dir, "sshd_config"), strings.Join(append(more,
+	// SHLVL keeps bash from reading the .bashrc of whoever runs the test.
+	config := writeFile(t, filepath.Join(dir, "sshd_config"), strings.Join(append(more, "SetEnv SHLVL=5",
 		"ListenAddress "+s.addr, "Port "+port, "HostKey "+s.hostKey, "PidFile none", "UsePAM no", "StrictModes no",
 		"PermitRootLogin prohibit-password", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
 		"AuthorizedKeysFile "+filepath.Join(dir, "authorized_keys"), ""), "\n"))
-	s.start(t, exec.Command(binary, "-D", "-e", "-f", config))
+	s.command = []string{binary, "-D", "-e", "-f", config}
+	return s
+}
+
+// startSSHD starts an sshd with more lines of configuration; address is that
+// of the loopback interface to listen on.
+func startSSHD(t *testing.T, address string, more ...string) *sshd {
+	t.Helper()
+	s := newSSHD(t, address, more...)
+	s.start(t, exec.Command(s.command[0], s.command[1:]...))
 	return s
 }
 

@@ -19,7 +19,7 @@ const (
 	closeWait = 2 * time.Second
 	// A shell that is over without an end marker may have output on its way:
 	// it counts as over when nothing came for this long.
-	idleWait = 2 * time.Second
+	idleWait = time.Second
 )
 
 // errNotSent marks failures that come before the whole script was sent, when
@@ -201,10 +201,12 @@ func (s *session) wait(ctx context.Context) error {
 
 // ending tells how the shell ended; an error if the connection did.
 func (s *session) ending() (string, error) {
-	// The exit code comes behind the last output.
-	select {
-	case <-s.over:
-	case <-time.After(closeWait):
+	if !s.exited() {
+		// The exit code comes behind the last output.
+		select {
+		case <-s.over:
+		case <-time.After(closeWait):
+		}
 	}
 	s.mu.Lock()
 	status, signal := s.status, s.signal
