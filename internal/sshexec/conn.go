@@ -15,9 +15,6 @@ const (
 	// sshd allows 10 sessions per connection by default and frees them
 	// lazily: 8 opened right after 8 closed were refused.
 	maxSessions = 4
-	// A silent link is noticed after keepAliveEvery + keepAliveWait at most.
-	keepAliveEvery = 10 * time.Second
-	keepAliveWait  = 20 * time.Second
 	// How long a refused session is tried again while no other one is open.
 	refusedFor = 2 * time.Second
 )
@@ -42,7 +39,7 @@ type conn struct {
 	wg    sync.WaitGroup
 }
 
-func newConn(client *ssh.Client) *conn {
+func newConn(client *ssh.Client, every, wait time.Duration) *conn {
 	c := &conn{client: client, done: make(chan struct{}), slots: make(chan struct{}, maxSessions)}
 	for range maxSessions {
 		c.slots <- struct{}{}
@@ -51,7 +48,7 @@ func newConn(client *ssh.Client) *conn {
 		err := client.Wait()
 		switch {
 		case c.silent.Load():
-			err = fmt.Errorf("%w: no answer for %s", errConnectionLost, keepAliveWait)
+			err = fmt.Errorf("%w: no answer for %s", errConnectionLost, wait)
 		case err == nil:
 			err = errConnectionLost
 		default:
@@ -60,12 +57,12 @@ func newConn(client *ssh.Client) *conn {
 		c.cause = err
 		close(c.done)
 	})
-	c.wg.Go(c.keepAlive)
+	c.wg.Go(func() { c.keepAlive(every, wait) })
 	return c
 }
 
-func (c *conn) keepAlive() {
-	tick := time.NewTicker(keepAliveEvery)
+func (c *conn) keepAlive(every, wait time.Duration) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
@@ -73,7 +70,7 @@ func (c *conn) keepAlive() {
 			return
 		case <-tick.C:
 		}
-		late := time.AfterFunc(keepAliveWait, func() {
+		late := time.AfterFunc(wait, func() {
 			c.silent.Store(true)
 			_ = c.client.Close()
 		})

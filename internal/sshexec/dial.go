@@ -137,7 +137,7 @@ func (l *link) dialVia(parent context.Context, via *conn, without []string) (*co
 		err = context.Cause(ctx)
 	}
 	if err == nil {
-		return l.established(parent, newConn(ssh.NewClient(sc, chans, reqs)), hostKey), nil
+		return l.established(parent, newConn(ssh.NewClient(sc, chans, reqs), l.pool.keepAliveEvery, l.pool.keepAliveWait), hostKey), nil
 	}
 	_ = nc.Close()
 

@@ -33,7 +33,7 @@ type attempt struct {
 	conn    *conn
 	err     error
 	waiting int
-	cancel  context.CancelFunc
+	cancel  func()
 }
 
 // connect returns a live connection.
@@ -74,24 +74,29 @@ func (l *link) connect(ctx context.Context) (*conn, error) {
 // startAttempt needs l.mu. The attempt keeps the values of ctx (for logs), not
 // its end.
 func (l *link) startAttempt(ctx context.Context) *attempt {
-	dialCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stopWithPool := context.AfterFunc(l.pool.ctx, cancel)
-	a := &attempt{done: make(chan struct{}), cancel: cancel}
+	dialCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stopWithPool := context.AfterFunc(l.pool.ctx, func() { cancel(errPoolClosed) })
+	a := &attempt{done: make(chan struct{}), cancel: func() { cancel(nil) }}
 	l.attempt = a
 	l.pool.calls.Add(1) // a call is under way: the counter is not zero
 	go func() {
 		defer l.pool.calls.Done()
 		defer stopWithPool()
-		defer cancel()
+		defer cancel(nil)
 		conn, err := l.dialPatiently(dialCtx)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		a.conn, a.err = conn, err
 		if conn != nil {
 			l.conns = append(l.conns, conn)
-			if l.attempt == a {
+			switch {
+			case l.pool.ctx.Err() != nil:
+				// Behind hangUp: nobody else would end it.
+				_ = conn.client.Close()
+				a.conn, a.err = nil, errPoolClosed
+			case l.attempt == a:
 				l.conn = conn
-			} else {
+			default:
 				_ = conn.client.Close() // nobody waits any more
 			}
 		}

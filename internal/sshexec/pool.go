@@ -3,7 +3,10 @@ package sshexec
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 )
 
 // A Logger takes debug messages. All texts it gets are redacted.
@@ -16,6 +19,9 @@ type Pool struct {
 	options func(server string) (Options, error)
 	log     Logger
 	secrets redactor
+	// How often a connection is asked whether it lives, and how long it may
+	// take to answer.
+	keepAliveEvery, keepAliveWait time.Duration
 
 	mu      sync.Mutex
 	closed  bool
@@ -27,13 +33,22 @@ type Pool struct {
 	stop context.CancelFunc
 }
 
+// A silent link is noticed after keepAliveEvery + keepAliveWait at most.
+const (
+	keepAliveEvery = 10 * time.Second
+	keepAliveWait  = 20 * time.Second
+)
+
 var errPoolClosed = errors.New("the connections are closed")
 
 // NewPool returns a pool without connections. options gives the options for a
 // destination, once per server; log may be nil.
 func NewPool(options func(server string) (Options, error), log Logger) *Pool {
 	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // outlives the call that makes the pool; Close ends it
-	return &Pool{options: options, log: log, clients: map[string]*Client{}, links: map[string]*link{}, ctx: ctx, stop: stop}
+	return &Pool{
+		options: options, log: log, clients: map[string]*Client{}, links: map[string]*link{}, ctx: ctx, stop: stop,
+		keepAliveEvery: keepAliveEvery, keepAliveWait: keepAliveWait,
+	}
 }
 
 // Client returns the client of a destination. It never dials; a destination
@@ -65,21 +80,24 @@ func (p *Pool) Close() error {
 		return nil
 	}
 	p.closed = true
-	links := make([]*link, 0, len(p.links))
-	for _, l := range p.links {
-		links = append(links, l)
-	}
 	p.mu.Unlock()
 
 	p.stop()
-	for _, l := range links {
+	for _, l := range p.allLinks() {
 		l.hangUp()
 	}
 	p.calls.Wait()
-	for _, l := range links {
+	// Asked again: a call may have made the link to its bastion meanwhile.
+	for _, l := range p.allLinks() {
 		l.wait()
 	}
 	return nil
+}
+
+func (p *Pool) allLinks() []*link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Values(p.links))
 }
 
 // enter counts a call as under way until leave.
