@@ -120,7 +120,12 @@ func (s *Server) run(ch ssh.Channel, reqs <-chan *ssh.Request, command string, f
 	})
 
 	exited := make(chan error, 1)
-	s.wg.Go(func() { exited <- cmd.Wait() }) // a script must not outlive the test
+	s.track(cmd.Process.Pid, true)
+	s.wg.Go(func() {
+		err := cmd.Wait()
+		s.track(cmd.Process.Pid, false)
+		exited <- err
+	})
 	select {
 	case err := <-exited:
 		sendExit(ch, err)

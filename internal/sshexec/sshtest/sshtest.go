@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -65,6 +66,7 @@ type Server struct {
 	mu     sync.Mutex
 	faults Faults
 	conns  map[net.Conn]bool
+	groups map[int]bool // process groups of commands that run
 	execs  []string
 
 	handshakes, peak, forwards atomic.Int64
@@ -79,7 +81,7 @@ func Start(tb testing.TB) *Server {
 		tb.Fatal(err)
 	}
 	s := &Server{
-		tb: tb, listener: l, Addr: l.Addr().String(), conns: map[net.Conn]bool{},
+		tb: tb, listener: l, Addr: l.Addr().String(), conns: map[net.Conn]bool{}, groups: map[int]bool{},
 		Home: tb.TempDir(),
 	}
 	s.NewHostKey()
@@ -160,10 +162,26 @@ func (s *Server) Execs() []string {
 	return append([]string(nil), s.execs...)
 }
 
+// close ends everything, commands that outlived their client too.
 func (s *Server) close() {
 	_ = s.listener.Close()
 	s.Cut()
+	s.mu.Lock()
+	for pid := range s.groups {
+		_ = syscall.Kill(-pid, syscall.SIGKILL)
+	}
+	s.mu.Unlock()
 	s.wg.Wait()
+}
+
+func (s *Server) track(pid int, runs bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if runs {
+		s.groups[pid] = true
+	} else {
+		delete(s.groups, pid)
+	}
 }
 
 func (s *Server) accept() {
