@@ -1,12 +1,8 @@
 package testbed
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,7 +12,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
 // Image is an image of the registry.
@@ -71,7 +66,7 @@ func Images() []Image {
 func hashSources(root string) (string, error) {
 	parts := []string{runtime.Version()}
 	for _, pattern := range []string{
-		"test/testbed/images.go", "test/testbed/app/*.go", "tools/kamal-proxy/go.mod", "tools/kamal-proxy/go.sum",
+		"test/testbed/images.go", "test/testbed/layer.go", "test/testbed/app/*.go", "tools/kamal-proxy/go.mod", "tools/kamal-proxy/go.sum",
 	} {
 		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
@@ -101,6 +96,7 @@ func buildImages(ctx context.Context, root string) ([]Image, error) {
 	}
 	proxyBase, err := newLayer(append(account("kamal-proxy"),
 		file{name: "usr/local/bin/kamal-proxy", mode: 0o755, content: proxy},
+		file{name: "home/kamal-proxy/.config/", mode: 0o755, owner: 1000},
 		// A new volume takes this directory's owner.
 		file{name: "home/kamal-proxy/.config/kamal-proxy/", mode: 0o755, owner: 1000},
 	))
@@ -194,61 +190,4 @@ func goBuild(ctx context.Context, dir, pkg string) ([]byte, error) {
 		return nil, err
 	}
 	return os.ReadFile(out)
-}
-
-// file is a file of a layer; a directory if its name ends in a slash.
-type file struct {
-	name    string
-	mode    int64
-	owner   int
-	content []byte
-}
-
-// account is what a program needs to run as user 1000 under this name.
-func account(user string) []file {
-	return []file{
-		{name: "etc/passwd", mode: 0o644, content: fmt.Appendf(nil, "root:x:0:0::/:/\n%s:x:1000:1000::/home/%s:/\n", user, user)},
-		{name: "etc/group", mode: 0o644, content: fmt.Appendf(nil, "root:x:0:\n%s:x:1000:\n", user)},
-		{name: "home/" + user + "/", mode: 0o755, owner: 1000},
-		{name: "tmp/", mode: 0o1777},
-	}
-}
-
-func newLayer(files []file) (v1.Layer, error) {
-	var archive bytes.Buffer
-	w := tar.NewWriter(&archive)
-	seen := map[string]bool{}
-	for _, f := range files {
-		// Parents too: Docker would make them, but as it likes.
-		for i, r := range f.name {
-			if r != '/' || i == len(f.name)-1 || seen[f.name[:i+1]] {
-				continue
-			}
-			seen[f.name[:i+1]] = true
-			owner := 0
-			if strings.HasPrefix(f.name, "home/") && i > len("home") {
-				owner = f.owner
-			}
-			if err := w.WriteHeader(&tar.Header{Name: f.name[:i+1], Typeflag: tar.TypeDir, Mode: 0o755, Uid: owner, Gid: owner}); err != nil {
-				return nil, err
-			}
-		}
-		seen[f.name] = true
-		header := &tar.Header{Name: f.name, Mode: f.mode, Uid: f.owner, Gid: f.owner, Size: int64(len(f.content))}
-		if strings.HasSuffix(f.name, "/") {
-			header.Typeflag = tar.TypeDir
-		}
-		if err := w.WriteHeader(header); err != nil {
-			return nil, err
-		}
-		if _, err := w.Write(f.content); err != nil {
-			return nil, err
-		}
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return tarball.LayerFromOpener(
-		func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil },
-		tarball.WithCompressionLevel(gzip.BestSpeed), tarball.WithCompressedCaching)
 }

@@ -184,7 +184,7 @@ func buildRootfs(ctx context.Context, suite string) (err error) {
 // left the kernel's file systems mounted in it: those must not be descended into.
 func removeTree(ctx context.Context, dir string) error {
 	for _, mount := range []string{"proc", "sys"} {
-		run(ctx, nil, "umount", "--recursive", filepath.Join(dir, mount)) // fails if it isn't mounted, as is usual
+		_, _ = run(ctx, nil, "umount", "--recursive", filepath.Join(dir, mount)) // fails if it isn't mounted, as is usual
 	}
 	_, err := run(ctx, nil, "rm", "-rf", "--one-file-system", dir)
 	return err

@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -17,7 +18,7 @@ type Link struct {
 	target   string
 	delay    time.Duration
 	listener net.Listener
-	done     chan struct{} // closed when the test ends
+	ctx      context.Context // until the test ends
 	running  sync.WaitGroup
 
 	mu       sync.Mutex
@@ -30,20 +31,21 @@ type Link struct {
 // direction: a round trip takes twice as long. It ends with the test.
 func Relay(t testing.TB, target string, delay time.Duration) *Link {
 	t.Helper()
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))
 	l := &Link{
 		Host: "127.0.0.1", Port: listener.Addr().(*net.TCPAddr).Port,
 		target: target, delay: delay, listener: listener,
-		done: make(chan struct{}), conns: map[net.Conn]bool{}, flowing: make(chan struct{}),
+		ctx: ctx, conns: map[net.Conn]bool{}, flowing: make(chan struct{}),
 	}
 	close(l.flowing)
 	l.running.Go(l.accept)
 	t.Cleanup(func() {
 		listener.Close()
-		close(l.done)
+		end()
 		l.Cut()
 		l.running.Wait()
 	})
@@ -66,7 +68,7 @@ func (l *Link) Cut() {
 	defer l.mu.Unlock()
 	for conn := range l.conns {
 		if tcp, ok := conn.(*net.TCPConn); ok {
-			tcp.SetLinger(0) // reset, not an orderly end
+			_ = tcp.SetLinger(0) // reset, not an orderly end
 		}
 		conn.Close()
 	}
@@ -112,7 +114,7 @@ func (l *Link) serve(client net.Conn) {
 	if !l.keep(client) {
 		return
 	}
-	server, err := net.DialTimeout("tcp", l.target, 10*time.Second)
+	server, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(l.ctx, "tcp", l.target)
 	if err != nil {
 		return
 	}
@@ -130,13 +132,11 @@ func (l *Link) serve(client net.Conn) {
 func (l *Link) keep(conn net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	select {
-	case <-l.done:
+	if l.ctx.Err() != nil {
 		return false
-	default:
-		l.conns[conn] = true
-		return true
 	}
+	l.conns[conn] = true
+	return true
 }
 
 func (l *Link) forget(conn net.Conn) {
@@ -163,11 +163,11 @@ func (l *Link) copy(to, from net.Conn) {
 			buffer := make([]byte, 32<<10)
 			n, err := from.Read(buffer)
 			next := chunk{time.Now().Add(l.delay), buffer[:n]}
-			if n > 0 && !send(chunks, next, stop) {
+			if n > 0 && !push(chunks, next, stop) {
 				return
 			}
 			if errors.Is(err, io.EOF) {
-				send(chunks, chunk{due: next.due}, stop)
+				push(chunks, chunk{due: next.due}, stop)
 			}
 			if err != nil {
 				return
@@ -184,12 +184,12 @@ func (l *Link) copy(to, from net.Conn) {
 		l.mu.Unlock()
 		select {
 		case <-flowing:
-		case <-l.done:
+		case <-l.ctx.Done():
 			return
 		}
 		if c.data == nil {
 			if tcp, ok := to.(*net.TCPConn); ok {
-				tcp.CloseWrite()
+				_ = tcp.CloseWrite() // fails if that side is gone, which is an end too
 			}
 			return
 		}
@@ -201,7 +201,7 @@ func (l *Link) copy(to, from net.Conn) {
 	to.Close() // the other side was reset
 }
 
-func send(chunks chan<- chunk, c chunk, stop <-chan struct{}) bool {
+func push(chunks chan<- chunk, c chunk, stop <-chan struct{}) bool {
 	select {
 	case chunks <- c:
 		return true

@@ -27,7 +27,7 @@ func echo(t *testing.T) string {
 			}
 			running.Go(func() {
 				defer conn.Close()
-				io.Copy(conn, conn)
+				_, _ = io.Copy(conn, conn) // ends when the client goes, orderly or not
 			})
 		}
 	})
@@ -45,16 +45,31 @@ func dial(t *testing.T, address string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	return conn
+}
+
+func send(t *testing.T, conn net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readByte(conn net.Conn, within time.Duration) error {
+	if err := conn.SetReadDeadline(time.Now().Add(within)); err != nil {
+		return err
+	}
+	_, err := conn.Read(make([]byte, 1))
+	return err
 }
 
 func roundTrip(t *testing.T, conn net.Conn) time.Duration {
 	t.Helper()
 	start := time.Now()
-	if _, err := io.WriteString(conn, "hello\n"); err != nil {
-		t.Fatal(err)
-	}
+	send(t, conn, "hello\n")
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil || line != "hello\n" {
 		t.Fatalf("got %q, %v", line, err)
@@ -80,8 +95,10 @@ func TestRelayPassesTheEndOn(t *testing.T) {
 	t.Parallel()
 	link := Relay(t, echo(t), 0)
 	conn := dial(t, link.Address())
-	io.WriteString(conn, "last words")
-	conn.(*net.TCPConn).CloseWrite()
+	send(t, conn, "last words")
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
 	if got, err := io.ReadAll(conn); string(got) != "last words" || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -104,14 +121,12 @@ func TestRelayStallsWithoutClosing(t *testing.T) {
 	link := Relay(t, echo(t), 0)
 	conn := dial(t, link.Address())
 	link.Stall()
-	io.WriteString(conn, "x")
-	conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
-	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+	send(t, conn, "x")
+	if err := readByte(conn, 200*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("read while stalled: %v, want a timeout", err)
 	}
 	link.Resume()
-	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if _, err := conn.Read(make([]byte, 1)); err != nil {
+	if err := readByte(conn, 10*time.Second); err != nil {
 		t.Errorf("read after Resume: %v", err)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -252,53 +251,7 @@ func (s *Server) waitReady(ctx context.Context) error {
 	return writeFile(s.hostKeyFile(), []byte(key), 0o600)
 }
 
-func (s *Server) hostKeyFile() string {
-	return filepath.Join(s.bed.Dir, "host-keys", s.Name)
-}
-
 // ownerIsDead says whether the process that the server belongs to has ended.
 func (s *Server) ownerIsDead() bool {
 	return s.owner != 0 && errors.Is(syscall.Kill(s.owner, 0), syscall.ESRCH)
-}
-
-// Destination is how to log in: "root@ADDRESS".
-func (s *Server) Destination() string { return "root@" + s.Address }
-
-// KnownHostsLine is the server's line in a known_hosts file.
-func (s *Server) KnownHostsLine() string { return s.KnownHostsLineAt(s.Address, 22) }
-
-// KnownHostsLineAt is the line under which the server is known when it is
-// reached at another address, say through a Relay.
-func (s *Server) KnownHostsLineAt(host string, port int) string {
-	if port != 22 {
-		host = fmt.Sprintf("[%s]:%d", host, port)
-	}
-	return host + " " + s.HostKey
-}
-
-// writeKnownHosts replaces the file. The caller holds the bed's lock.
-func (b *Bed) writeKnownHosts(ctx context.Context) error {
-	servers, err := b.servers(ctx)
-	if err != nil {
-		return err
-	}
-	var text strings.Builder
-	for _, s := range servers {
-		if s.HostKey != "" { // else it is still booting
-			fmt.Fprintln(&text, s.KnownHostsLine())
-			if s.Address6 != "" {
-				fmt.Fprintln(&text, s.KnownHostsLineAt(s.Address6, 22))
-			}
-		}
-	}
-	return writeFile(b.KnownHostsFile, []byte(text.String()), 0o600)
-}
-
-func (b *Bed) refreshKnownHosts(ctx context.Context) error {
-	unlock, err := b.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	return b.writeKnownHosts(ctx)
 }
