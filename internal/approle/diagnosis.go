@@ -29,12 +29,12 @@ type seenAt struct {
 	text      string // probe's body and the log's end, in lower case
 }
 
-func (e seenAt) state() (exit int, oom bool, ended bool, restarts int) {
+func (e seenAt) state() (oom, ended bool) {
 	if e.container == nil || e.container.State == nil {
-		return 0, false, false, 0
+		return false, false
 	}
 	st := e.container.State
-	return st.ExitCode, st.OOMKilled, !st.Running || st.Restarting || e.container.RestartCount > 0, e.container.RestartCount
+	return st.OOMKilled, !st.Running || st.Restarting || e.container.RestartCount > 0
 }
 
 func (e seenAt) has(words ...string) bool {
@@ -44,7 +44,7 @@ func (e seenAt) has(words ...string) bool {
 // symptoms are in order of how sure their sign is.
 var symptoms = []symptom{
 	{
-		seen:  func(e seenAt) bool { _, oom, _, _ := e.state(); return oom },
+		seen:  func(e seenAt) bool { oom, _ := e.state(); return oom },
 		cause: "the kernel killed the container for want of memory (OOM)",
 		next:  "raise `memory`, or give the server more memory or a swap file.",
 	},
@@ -55,14 +55,14 @@ var symptoms = []symptom{
 	},
 	{
 		seen: func(e seenAt) bool {
-			_, _, ended, _ := e.state()
+			_, ended := e.state()
 			return ended && e.has("address already in use")
 		},
 		cause: "the app could not open its port: something in the container has it already",
 		next:  "look for a second server process in the image's command.",
 	},
 	{
-		seen:  func(e seenAt) bool { _, _, ended, _ := e.state(); return ended },
+		seen:  func(e seenAt) bool { _, ended := e.state(); return ended },
 		cause: "the container ended instead of serving",
 		next:  "see its last log lines above: most often a variable is missing from `env`, or the database cannot be reached.",
 	},

@@ -105,7 +105,7 @@ func imageLabels(image *docker.Image) map[string]string {
 // commandOf is the container's command, nil where it is the image's own. Where
 // the image is gone from the server nobody can tell, and prior counts.
 func commandOf(c docker.Container, image *docker.Image, prior []string) []string {
-	cmd := []string(c.Config.Cmd)
+	cmd := c.Config.Cmd
 	if image == nil || image.Config == nil {
 		if len(prior) == 0 {
 			return prior
@@ -141,7 +141,7 @@ func imageProblem(s Spec, image docker.Image, arch string) string {
 	if len(s.Command) > 0 || image.Config == nil {
 		return ""
 	}
-	words := append(slices.Clone([]string(image.Config.Entrypoint)), image.Config.Cmd...)
+	words := append(slices.Clone(image.Config.Entrypoint), image.Config.Cmd...)
 	if len(words) == 0 {
 		return "the image " + s.Image + " has neither a CMD nor an ENTRYPOINT, so there is nothing to run. Give a command, or a CMD in the Dockerfile"
 	}

@@ -62,7 +62,7 @@ func Observe(snap *fleet.Snapshot, role kamal.Role, recorded string) (Observed, 
 
 	var all []docker.Container
 	for _, c := range snap.Containers {
-		if role.Owns(c) {
+		if role.Owns(c.ContainerName(), c.Labels()) {
 			all = append(all, c)
 		}
 	}

@@ -129,7 +129,7 @@ func (i Image) Env() map[string]string {
 // Digest is the image's digest in the registry, as "sha256:…": the one of
 // repository where it was pulled from there, else any, else "".
 func (i Image) Digest(repository string) string {
-	any := ""
+	other := ""
 	for _, d := range i.RepoDigests {
 		repo, sum, ok := strings.Cut(d, "@")
 		if !ok {
@@ -138,9 +138,9 @@ func (i Image) Digest(repository string) string {
 		if repo == repository {
 			return sum
 		}
-		any = sum
+		other = sum
 	}
-	return any
+	return other
 }
 
 func envMap(list []string) map[string]string {

@@ -6,8 +6,6 @@ package kamal
 import (
 	"regexp"
 	"strings"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 )
 
 // Network is the docker network that Kamal's containers share.
@@ -61,16 +59,15 @@ func (r Role) Labels() map[string]string {
 	return map[string]string{LabelService: r.Service, LabelRole: r.Role, LabelDestination: r.Destination}
 }
 
-// Owns says whether a container is one of the role's: by its labels, and by
-// its name, which keeps asset and exec containers out.
-func (r Role) Owns(c docker.Container) bool {
-	l := c.Labels()
+// Owns says whether the container of that name and labels is one of the
+// role's: the name keeps asset and exec containers out.
+func (r Role) Owns(name string, labels map[string]string) bool {
 	for k, want := range r.Labels() {
-		if v, ok := l[k]; !ok || v != want {
+		if v, ok := labels[k]; !ok || v != want {
 			return false
 		}
 	}
-	return strings.HasPrefix(c.ContainerName(), r.Prefix()+"-")
+	return strings.HasPrefix(name, r.Prefix()+"-")
 }
 
 // Version is the version in a container's name, as Kamal reads it, without

@@ -30,7 +30,7 @@ type deps struct {
 	boot map[string]time.Duration
 }
 
-func newDeps(ctx context.Context, m providerModel, diags *diag.Diagnostics) *deps {
+func newDeps(m providerModel, diags *diag.Diagnostics) *deps {
 	d := &deps{pins: map[string]string{}, boot: map[string]time.Duration{}}
 	if m.SSH == nil {
 		m.SSH = &sshModel{}

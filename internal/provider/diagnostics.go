@@ -32,7 +32,7 @@ func flatten(err error) []error {
 	if err == nil {
 		return nil
 	}
-	if j, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only the outermost join is taken apart
+	if j, ok := err.(interface{ Unwrap() []error }); ok { // only the outermost join
 		var out []error
 		for _, e := range j.Unwrap() {
 			out = append(out, flatten(e)...)

@@ -192,7 +192,7 @@ func TestSpellingsOfOneServerShareAConnection(t *testing.T) {
 	if srv.Handshakes() != 2 {
 		t.Errorf("%d handshakes with another user", srv.Handshakes())
 	}
-	if p.Client(srv.Addr) != p.Client(srv.Addr) || p.Client("other@"+srv.Addr).User() != "other" {
+	if again := p.Client(srv.Addr); p.Client(srv.Addr) != again || p.Client("other@"+srv.Addr).User() != "other" {
 		t.Error("clients")
 	}
 }
@@ -281,7 +281,8 @@ func TestEachHandshakeAndCallIsLoggedWithoutSecrets(t *testing.T) {
 	}
 	count := map[string]int{}
 	for _, l := range log.lines {
-		count[l[:strings.Index(l, " map")]]++
+		what, _, _ := strings.Cut(l, " map")
+		count[what]++
 	}
 	if len(log.lines) != 3 || count["ssh handshake"] != 1 || count["remote call"] != 2 || !strings.Contains(log.lines[1], "exit_codes:[0 3]") {
 		t.Errorf("log:\n%s", strings.Join(log.lines, "\n"))

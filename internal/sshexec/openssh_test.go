@@ -82,7 +82,7 @@ func newSSHD(t *testing.T, address string, more ...string) *sshd {
 	binary := needOpenSSH(t)
 	// sshd refuses files below directories that others may write to, and
 	// users other than root must be able to get here.
-	dir, err := os.MkdirTemp("/var/tmp", "sshexec-")
+	dir, err := os.MkdirTemp("/var/tmp", "sshexec-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
