@@ -109,7 +109,7 @@ func (r *rollout) lookAt(ctx context.Context, s *site) (evidence, error) {
 		return evidence{}, err
 	}
 	e := evidence{logs: b.out(res, "logs")}
-	if list, err := docker.ParseContainers(b.result(res, "inspect").Stdout); err == nil && len(list) == 1 && s.isNew(list[0]) {
+	if list, err := docker.ParseContainers(b.result(res, "inspect").Stdout); err == nil && len(list) == 1 && list[0].Labels()[kamal.LabelRun] == r.fleet.Run {
 		e.container = &list[0]
 		id := e.container.ShortID()
 		for line := range strings.Lines(b.out(res, "proxy")) {
@@ -125,16 +125,6 @@ func (r *rollout) lookAt(ctx context.Context, s *site) (evidence, error) {
 		e.logs = ""
 	}
 	return e, nil
-}
-
-// isNew says that a container with the new one's name is of this run, not one that was there before.
-func (s *site) isNew(c docker.Container) bool {
-	for _, old := range s.have.all() {
-		if old.ID == c.ID {
-			return false
-		}
-	}
-	return true
 }
 
 func isInterrupted(err error) bool {

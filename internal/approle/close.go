@@ -60,7 +60,8 @@ func (r *rollout) addUndo(b *batch, s *site) {
 	}
 	b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
 	b.add("rm", sshexec.Step{Title: "remove the new container " + s.plan.Name,
-		Script: fmt.Sprintf("! docker container inspect %[1]s >/dev/null 2>&1 || docker rm --force %[1]s", sshexec.Quote(s.plan.Name))})
+		Script: "ids=$(" + sshexec.Join("docker", "ps", "--all", "--quiet", "--filter", "label="+kamal.LabelRun+"="+r.fleet.Run,
+			"--filter", "name=^"+s.plan.Name+"$") + `) || exit; [ -z "$ids" ] || docker rm --force $ids`})
 	b.add("mark", kamal.RemoveMark(MarkKind, r.Spec.Role.Prefix()))
 }
 

@@ -133,9 +133,14 @@ func (r *rollout) run(ctx context.Context) error {
 	var swaps []*site
 	for _, s := range r.sites {
 		s.plan = Build(r.Spec, s.have)
-		if s.plan.Swap {
-			swaps = append(swaps, s)
+		if !s.plan.Swap {
+			continue
 		}
+		if c := s.have.Snapshot.Container(s.plan.Name); c != nil && !r.Spec.Role.Owns(*c) {
+			return r.failure(s, "", "a container that is not the role's has the name of the new one: "+c.ContainerName()+" ("+c.Config.Image+", "+c.Status()+")",
+				"rename or remove it, if nobody needs it: docker rename "+c.ContainerName()+" OTHER", nil)
+		}
+		swaps = append(swaps, s)
 	}
 	// Everything that can fail without touching what runs comes before the
 	// first change on any server.

@@ -128,13 +128,13 @@ func isKamalEnv(name string) bool {
 	return false
 }
 
-// run is the docker run of a new container on a server.
-func (s Spec) run(address, name, random string) docker.Run {
+// run is the docker run of a new container on a server, started by the run runID.
+func (s Spec) run(address, name, random, runID string) docker.Run {
 	env := s.kamalEnv(address, name)
 	for k, v := range s.Env {
 		env[k] = v
 	}
-	labels := map[string]string{}
+	labels := map[string]string{kamal.LabelRun: runID}
 	for k, v := range s.Labels {
 		labels[k] = v
 	}

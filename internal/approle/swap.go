@@ -109,7 +109,7 @@ func (r *rollout) start(ctx context.Context, s *site) (string, error) {
 	if spec.Boot.StopFirst {
 		r.addStop(b, s.plan.Old)
 	}
-	b.run("run", "run the container "+s.plan.Name, spec.run(s.server.Address(), s.plan.Name, fleet.Random(12)).Argv()...)
+	b.run("run", "run the container "+s.plan.Name, spec.run(s.server.Address(), s.plan.Name, fleet.Random(12), r.fleet.Run).Argv()...)
 	b.run("inspect", "inspect the container "+s.plan.Name, "docker", "container", "inspect", s.plan.Name)
 	if spec.AppPort == 0 {
 		b.add("ready", readyStep(s.plan.Name, spec))

@@ -24,8 +24,12 @@ const (
 	LabelDestination = "destination"
 )
 
+// LabelRun is the provider's own label: the run that started the container, by
+// which a run tells its own from one that somebody else gave the same name.
+const LabelRun = "kamal-terraform.run"
+
 // ReservedLabels can't be set by users.
-var ReservedLabels = []string{LabelService, LabelRole, LabelDestination}
+var ReservedLabels = []string{LabelService, LabelRole, LabelDestination, LabelRun}
 
 // A Role is one role of an app, in one destination if it has any.
 type Role struct {
