@@ -31,6 +31,10 @@ func (r *rollout) lockAll(ctx context.Context) error {
 		case err == nil:
 		case slices.Contains(r.leaving, s) && fleet.IsGone(err):
 			s.gone = true
+			var f *fleet.Failure
+			if errors.As(err, &f) {
+				err = f.Err
+			}
 			r.warn(fmt.Sprintf("%s is no longer there", s.name),
 				fmt.Sprintf("%v\n\nThe role %s left it without a clean-up. If the machine still exists somewhere, these may be left on it: containers named %s-*, %s, and the service %s at its kamal-proxy.",
 					err, r.Spec.Role.Prefix(), r.Spec.Role.Prefix(), kamal.AppDir(r.Spec.Role.App()), r.Spec.Role.Prefix()))

@@ -109,12 +109,16 @@ func (r *appRoleResource) Read(ctx context.Context, req resource.ReadRequest, re
 				continue
 			}
 		}
-		if fleet.IsUnreachable(o.err) && r.deps.fleet.KeepUnreachable && !importing {
-			r.deps.warnKept(&resp.Diagnostics, what, []string{name}, o.err)
-			if in, ok := m.Instances.Elements()[name]; ok {
-				kept[name] = in
-			}
+		// A server that is gone may be leaving the list in this very plan,
+		// which only ModifyPlan can see: it makes an error of it otherwise.
+		if in, ok := m.Instances.Elements()[name].(types.Object); ok && fleet.IsGone(o.err) && !importing {
 			found = true
+			if fleet.IsUnreachable(o.err) && r.deps.fleet.KeepUnreachable {
+				r.deps.warnKept(&resp.Diagnostics, what, []string{name}, o.err)
+				kept[name] = in
+			} else {
+				kept[name] = unseenInstance(in, r.deps.fleet.Redact(o.err.Error()))
+			}
 			continue
 		}
 		r.deps.addError(&resp.Diagnostics, "read "+what, name, o.err)
