@@ -109,8 +109,13 @@ func (r *rollout) target(address string) proxy.Target {
 	return proxy.Target{Address: address, Health: r.Spec.Health, DeployTimeout: r.Spec.DeployTimeout, DrainTimeout: r.Spec.DrainTimeout}
 }
 
-// refreshEntry takes the service's options from a state file that somebody changed meanwhile.
+// refreshEntry takes the service's options from a state file that somebody
+// changed meanwhile; "" where there is no kamal-proxy.
 func (s *site) refreshEntry(role kamal.Role, state string) error {
+	if state == "" {
+		s.have.Entry = nil
+		return nil
+	}
 	entries, err := proxy.ParseState(state)
 	if err != nil {
 		return err
