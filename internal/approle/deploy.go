@@ -136,7 +136,7 @@ func (r *rollout) run(ctx context.Context) error {
 		if !s.plan.Swap {
 			continue
 		}
-		if c := s.have.Snapshot.Container(s.plan.Name); c != nil && !r.Spec.Role.Owns(*c) {
+		if c := s.have.Snapshot.Container(s.plan.Name); c != nil && !r.Spec.Role.Owns(c.ContainerName(), c.Labels()) {
 			return r.failure(s, "", "a container that is not the role's has the name of the new one: "+c.ContainerName()+" ("+c.Config.Image+", "+c.Status()+")",
 				"rename or remove it, if nobody needs it: docker rename "+c.ContainerName()+" OTHER", nil)
 		}
