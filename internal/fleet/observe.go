@@ -82,7 +82,7 @@ f home "$PWD"; f user "${KAMAL_USER:-$(id -un)}"
 const dockerScript = `
 command -v docker >/dev/null 2>&1 || { echo absent; exit 0; }
 systemctl is-enabled --quiet docker 2>/dev/null && echo enabled || echo installed
-docker info --format '{{.ServerVersion}}	{{.LoggingDriver}}	{{.Architecture}}'`
+docker info --format '{{.ServerVersion}}	{{.LoggingDriver}}	{{.Architecture}}	{{.Swarm.LocalNodeState}}'`
 
 const daemonScript = `[ ! -f /etc/docker/daemon.json ] || cat /etc/docker/daemon.json`
 
@@ -123,6 +123,7 @@ exit 0`
 const (
 	stepFacts = iota
 	stepDocker
+	stepDockerd
 	stepDaemon
 	stepMarks
 	stepCertificates
@@ -136,6 +137,7 @@ func observeSteps() []sshexec.Step {
 	return []sshexec.Step{
 		stepFacts:        {Title: "read the machine's facts", Script: factsScript},
 		stepDocker:       {Title: "ask docker who it is", Script: dockerScript, KeepGoing: true},
+		stepDockerd:      {Title: "ask systemd about docker", Script: dockerdScript, KeepGoing: true},
 		stepDaemon:       {Title: "read daemon.json", Script: daemonScript, KeepGoing: true},
 		stepMarks:        {Title: "read the provider's marks", Script: kamal.ListMarks, KeepGoing: true},
 		stepCertificates: {Title: "list the proxy's certificates", Script: certificatesScript, KeepGoing: true},
@@ -153,8 +155,9 @@ func parseSnapshot(server string, steps []sshexec.StepResult) (*Snapshot, error)
 	}
 	s.Facts = parseFacts(string(steps[stepFacts].Stdout))
 	s.Docker = parseDocker(steps[stepDocker])
+	parseDockerd(string(steps[stepDockerd].Stdout), &s.Facts, &s.Docker)
 	s.Docker.DaemonJSON = string(steps[stepDaemon].Stdout)
-	for _, i := range []int{stepDaemon, stepMarks, stepCertificates} {
+	for _, i := range []int{stepDockerd, stepDaemon, stepMarks, stepCertificates} {
 		if err := failed(steps[i], server); err != nil {
 			return nil, err
 		}
@@ -216,8 +219,9 @@ func parseDocker(step sshexec.StepResult) Docker {
 		return d
 	}
 	f := strings.Split(lines[1], "\t")
-	if len(f) == 3 && f[0] != "" {
+	if len(f) == 4 && f[0] != "" {
 		d.Running, d.Version, d.LoggingDriver, d.Arch = true, f[0], f[1], goArch(f[2])
+		d.Swarm = f[3] != "inactive" && f[3] != ""
 	} else {
 		d.Failure = strings.TrimSpace(string(step.Stderr))
 	}

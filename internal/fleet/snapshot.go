@@ -47,6 +47,13 @@ type Docker struct {
 	// /etc/docker/daemon.json, "" where there is none.
 	Enabled    bool
 	DaemonJSON string
+	// Unit is systemd's LoadState of docker.service: loaded, masked,
+	// not-found; "" where there is no systemd.
+	Unit string
+	// Command is dockerd's command line, as it runs or as its unit would start it.
+	Command []string
+	// Swarm: the daemon is in swarm mode.
+	Swarm bool
 }
 
 // Proxy says what there is of kamal-proxy on a server.
@@ -80,6 +87,7 @@ type Facts struct {
 	BootID    string
 	Home      string // the SSH user's
 	User      string // the SSH user
+	Systemd   bool   // systemd is the machine's init
 }
 
 // Image finds an image by id ("sha256:…"), nil if it isn't there.
