@@ -43,7 +43,10 @@ func (p *kamalProvider) Configure(ctx context.Context, req provider.ConfigureReq
 }
 
 func (p *kamalProvider) Resources(context.Context) []func() resource.Resource {
-	return []func() resource.Resource{newAppRoleResource}
+	return []func() resource.Resource{
+		newServerResource,
+		newAppRoleResource,
+	}
 }
 
 func (p *kamalProvider) DataSources(context.Context) []func() datasource.DataSource { return nil }
