@@ -98,6 +98,7 @@ func (m *serverModel) refreshDocker(s *fleet.Snapshot) error {
 	}
 	d, err := server.ReadDaemon(s.Docker.DaemonJSON, s.Docker.Command)
 	if err != nil {
+		m.Docker.LogMaxSize, m.Docker.LogMaxFile, m.Docker.LiveRestore = types.StringNull(), types.Int64Null(), types.BoolNull()
 		return err
 	}
 	if d.Logs {

@@ -22,8 +22,12 @@ var (
 	_ resource.ResourceWithModifyPlan  = &serverResource{}
 )
 
-// serverBoot is how long a server that is to be set up may take to boot.
-const serverBoot = 2 * time.Minute
+// bootWait is how long a server that is to be set up may take to boot: two
+// minutes, but there must be time left for a last attempt and for saying why
+// it failed.
+func bootWait(timeout time.Duration) time.Duration {
+	return max(time.Second, min(2*time.Minute, timeout-20*time.Second))
+}
 
 type serverResource struct{ base }
 
@@ -89,7 +93,7 @@ func (r *serverResource) Create(ctx context.Context, req resource.CreateRequest,
 	defer cancel()
 
 	name := plan.Server.ValueString()
-	r.deps.waitForBoot(name, serverBoot)
+	r.deps.waitForBoot(name, bootWait(timeout))
 	done, err := server.Apply(ctx, r.deps.fleet.Server(name), plan.spec())
 	if err != nil {
 		r.deps.addError(&resp.Diagnostics, "set up the server", name, err)
@@ -120,7 +124,7 @@ func (r *serverResource) Read(ctx context.Context, req resource.ReadRequest, res
 	}
 	if err := m.refresh(snap, r.deps.fleet.Server(name).HostKey()); err != nil {
 		r.deps.addWarning(&resp.Diagnostics, "Docker's configuration is not readable on "+name,
-			fmt.Sprintf("%v. The settings under docker were not refreshed.", err))
+			fmt.Sprintf("%v. An apply leaves it as it is and says so.", err))
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
@@ -141,7 +145,7 @@ func (r *serverResource) Update(ctx context.Context, req resource.UpdateRequest,
 	name := plan.Server.ValueString()
 	moved := !plan.Server.Equal(state.Server)
 	if moved {
-		r.deps.waitForBoot(name, serverBoot)
+		r.deps.waitForBoot(name, bootWait(timeout))
 	}
 	done, err := server.Apply(ctx, r.deps.fleet.Server(name), plan.spec())
 	if err != nil {

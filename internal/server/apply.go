@@ -57,7 +57,10 @@ func Apply(ctx context.Context, on *fleet.Server, want Spec) (*Result, error) {
 	}
 }
 
-const what = "set up the server"
+const (
+	what      = "set up the server"
+	untouched = "what ran before: nothing was changed."
+)
 
 // errChanged says that daemon.json was changed between looking and writing.
 var errChanged = errors.New("daemon.json was changed by somebody else meanwhile")
@@ -67,7 +70,7 @@ func look(ctx context.Context, on *fleet.Server) (*fleet.Snapshot, error) {
 	res, snap, err := on.Observe(ctx, sshexec.Call{
 		Title: "look at the server",
 		Vars:  []sshexec.Var{seconds(wait)},
-		Steps: []sshexec.Step{{Title: "wait for cloud-init", Script: cloudInitDone}},
+		Steps: []sshexec.Step{{Title: waitForCloudInit, Script: cloudInitDone}},
 	})
 	if err != nil {
 		return nil, &fleet.Failure{What: what, Server: on.Name, Err: err}
@@ -110,7 +113,7 @@ func seconds(d time.Duration) sshexec.Var {
 }
 
 func notPossible(server string, err error) error {
-	f := &fleet.Failure{What: what, Server: server, Cause: err.Error(), Running: "what ran before: nothing was changed."}
+	f := &fleet.Failure{What: what, Server: server, Cause: err.Error(), Running: untouched}
 	var p *PreflightError
 	if errors.As(err, &p) {
 		f.Next = p.Next
@@ -130,10 +133,13 @@ func stepFailed(server string, res *sshexec.Result, wait time.Duration) error {
 	switch step.ExitCode {
 	case exitBusy:
 		f.Cause = fmt.Sprintf("it was not free after %s: %s", wait, seen)
-		f.Running = "what ran before: nothing was changed."
 		f.Next = "see what keeps it busy, then apply again; or give it more time in timeouts."
-		if step.Title == "wait for cloud-init" {
+		switch step.Title {
+		case waitForCloudInit:
 			f.Cause = fmt.Sprintf("cloud-init still runs after %s:\n%s", wait, seen)
+			f.Running = untouched
+		case waitForPackages:
+			f.Running = untouched
 		}
 	case exitChanged:
 		f.Err = errChanged

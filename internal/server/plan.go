@@ -50,6 +50,9 @@ func NewPlan(want Spec, is *fleet.Snapshot) (*Plan, error) {
 	if root {
 		p.add("check that we are root", checkRoot)
 	}
+	if install {
+		p.add(waitForPackages, "packages_free")
+	}
 	if p.DaemonJSON != "" {
 		p.add("write "+daemonFile, writeDaemonJSON(is.Docker.DaemonJSON))
 	}
@@ -67,6 +70,12 @@ func NewPlan(want Spec, is *fleet.Snapshot) (*Plan, error) {
 	}
 	return p, nil
 }
+
+// The titles of the steps that only wait.
+const (
+	waitForCloudInit = "wait for cloud-init"
+	waitForPackages  = "wait for the package manager"
+)
 
 // changeDaemon makes a running dockerd take the new file. live-restore is
 // taken on a reload; log options only on a restart, which nobody wants while

@@ -14,11 +14,7 @@ import (
 var removeDocker = `
 set -- $(dpkg-query --show --showformat '${db:Status-Abbrev} ${Package}\n' docker.io docker-cli 2>/dev/null | sed -n 's/^ii  *//p')
 [ $# -gt 0 ] || { command -v dockerd >/dev/null 2>&1 && exit 77; exit 0; }
-end=$(($(date +%s) + WAIT))
-while h=$(package_holder); do
-  [ "$(date +%s)" -lt "$end" ] || { printf '%s\n' "$h"; exit 74; }
-  sleep 1
-done
+packages_free
 PACKAGES=$*; export PACKAGES DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
 ` + fleet.ToTheEnd(`apt-get -qq -y -o DPkg::Lock::Timeout=30 remove $PACKAGES`)
 

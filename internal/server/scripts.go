@@ -34,6 +34,13 @@ package_holder() {
   done
   return 1
 }
+packages_free() {
+  end=$(($(date +%s) + WAIT))
+  while h=$(package_holder); do
+    [ "$(date +%s)" -lt "$end" ] || { printf '%s\n' "$h"; exit 74; }
+    sleep 1
+  done
+}
 restore_daemon_json() {
   f=$(readlink -f ` + daemonFile + `)
   if [ "$1" = had ]; then cp -p "$f.before-kamal" "$f.new" && mv -f "$f.new" "$f"; else rm -f "$f"; fi
@@ -61,20 +68,13 @@ while :; do
   sleep 2
 done`
 
-// installDocker waits for whoever holds the package manager's locks, then
-// installs. apt itself runs apart, to its end: one that is killed half-way
-// leaves packages that nobody else can configure.
+// installDocker installs. apt itself runs apart, to its end: one that is killed
+// half-way leaves packages that nobody else can configure. Who takes the lock
+// between our look and apt's is waited for as well.
 var installDocker = `
-end=$(($(date +%s) + WAIT))
-free() {
-  while h=$(package_holder); do
-    [ "$(date +%s)" -lt "$end" ] || { printf '%s\n' "$h"; exit 74; }
-    sleep 1
-  done
-}
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
 while :; do
-  free
+  packages_free
   (` + fleet.ToTheEnd(aptInstall) + `) && exit 0
   r=$?
   package_holder >/dev/null || exit $r
