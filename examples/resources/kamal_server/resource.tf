@@ -1,0 +1,16 @@
+# Docker is installed where it is missing, and set up.
+resource "kamal_server" "web" {
+  for_each = toset(["10.0.0.1", "10.0.0.2"])
+
+  server = each.key
+}
+
+# A server that just came into being: it is waited for while it boots.
+resource "kamal_server" "worker" {
+  server = "root@${hcloud_server.worker.ipv4_address}"
+
+  docker = {
+    log_max_size = "50m"
+    log_max_file = 5
+  }
+}
