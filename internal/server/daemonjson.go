@@ -49,7 +49,7 @@ func parseObject(text []byte) (*object, error) {
 	if _, err := d.Token(); err != nil {
 		return nil, err
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // io.EOF comes as it is
+	if _, err := d.Token(); err != io.EOF {
 		return nil, fmt.Errorf("there is text behind the JSON object, at byte %d", d.InputOffset())
 	}
 	return o, nil

@@ -66,7 +66,7 @@ func TestServerMakesABareMachineReadyAndMendsIt(t *testing.T) {
 		grep -q '"userland-proxy": false' /etc/docker/daemon.json && [ "$(stat -c %a /etc/docker/daemon.json)" = 644 ]`)
 
 	drifts := []struct {
-		name, break_ string
+		name, spoil  string
 		changed      []string
 		says, mended string
 	}{
@@ -77,7 +77,7 @@ func TestServerMakesABareMachineReadyAndMendsIt(t *testing.T) {
 		{"file gone", "rm /etc/docker/daemon.json", []string{"docker"}, "live_restore = false -> true", "grep live-restore /etc/docker/daemon.json"},
 	}
 	for _, d := range drifts {
-		s.SSH(t, d.break_)
+		s.SSH(t, d.spoil)
 		p := w.Plan()
 		if got := p.Changed(web); p.Actions(web) != "update" || !slices.Equal(got, d.changed) || !says(p.Text, d.says) {
 			t.Errorf("%s: %s of %q, want an update of %q that says %s\n%s", d.name, p.Actions(web), got, d.changed, d.says, p.Text)
