@@ -3,6 +3,7 @@ package kamal
 import (
 	"encoding/base64"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -63,13 +64,13 @@ printf '%%s\n' "$run" > "$dir/run" && printf '%%s\n' %s > "$dir/details" && mine
 // ParseLock reads what a Lock step with exit code LockTaken printed.
 func ParseLock(app, stdout string) LockHolder {
 	h := LockHolder{App: app}
-	lines := strings.SplitN(stdout, "\n", 3)
-	if len(lines) == 3 {
-		h.Run, h.Details = lines[0], strings.TrimSpace(lines[2])
-		var s int
-		if _, err := fmt.Sscan(lines[1], &s); err == nil {
-			h.Age = time.Duration(s) * time.Second
-		}
+	var seconds, rest string
+	h.Run, rest, _ = strings.Cut(stdout, "\n")
+	// A run that died in the middle of taking the lock left no details.
+	seconds, h.Details, _ = strings.Cut(rest, "\n")
+	h.Details = strings.TrimSpace(h.Details)
+	if s, err := strconv.Atoi(seconds); err == nil {
+		h.Age = time.Duration(s) * time.Second
 	}
 	return h
 }
