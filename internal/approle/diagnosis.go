@@ -49,6 +49,13 @@ var symptoms = []symptom{
 		next:  "raise `memory`, or give the server more memory or a swap file.",
 	},
 	{
+		seen: func(e seenAt) bool {
+			return e.container != nil && e.container.State != nil && e.container.State.Status == "created"
+		},
+		cause: "docker could not start the container: its command does not exist in the image or can't be executed, or a mount or a port is not to be had",
+		next:  "see docker's words above; check `command` and `volumes` against the image.",
+	},
+	{
 		seen:  func(e seenAt) bool { return e.has("exec format error") },
 		cause: "the image's program is built for another CPU",
 		next:  "build the image for the server's platform (docker build --platform linux/amd64 …).",

@@ -110,3 +110,59 @@ resource "kamal_app_role" "web" {
 		t.Errorf("no word of the server that is gone:\n%s", out)
 	}
 }
+
+// The first plan of a configuration that also makes the servers: nothing is
+// known of them, and nothing is dialled.
+func TestAppRolePlansServersThatDoNotExistYet(t *testing.T) {
+	small(t)
+	t.Parallel()
+	w := newWorkspace(t)
+	w.Write("main.tf", `
+resource "terraform_data" "vm" { input = "192.0.2.1" }
+resource "kamal_app_role" "web" {
+  service  = "shop"
+  servers  = [terraform_data.vm.output]
+  image    = "registry.example.com/shop:v1"
+  app_port = 3000
+}
+resource "kamal_app_role" "all" {
+  service = "other"
+  servers = toset([terraform_data.vm.output]) == toset([]) ? [] : [terraform_data.vm.output]
+  image   = "registry.example.com/shop:v1"
+}
+output "service" { value = kamal_app_role.web.proxy.service }
+`)
+	p := w.Plan()
+	if p.Actions("kamal_app_role.web") != "create" || p.Actions("kamal_app_role.all") != "create" {
+		t.Errorf("plan: %s", p.Text)
+	}
+	if !says(p.Text, `service = "shop-web"`) {
+		t.Errorf("the role's service is not known while planning:\n%s", p.Text)
+	}
+	if calls := w.Calls(); len(calls) > 0 {
+		t.Errorf("the plan called %v", calls)
+	}
+}
+
+// Twenty resources on one server are refreshed by one remote call.
+func TestAppRolesOfOneServerAreRefreshedInOneCall(t *testing.T) {
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian12)
+	w := newWorkspace(t, s)
+	w.Write("main.tf", `
+resource "kamal_app_role" "job" {
+  count           = 20
+  service         = "shop"
+  role            = "job${count.index}"
+  servers         = {{servers}}
+  image           = "{{image "app:v1"}}"
+  command         = ["app", "worker"]
+  readiness_delay = "0s"
+}
+`)
+	w.Apply()
+	w.Plan()
+	if n, calls := w.Handshakes(s.Address), w.RemoteCalls(s.Address); n != 1 || len(calls) != 1 {
+		t.Errorf("a refresh of 20 resources took %d handshakes and the calls %q, want 1 and 1", n, calls)
+	}
+}

@@ -15,7 +15,7 @@ resource "kamal_app_role" "web" {
   servers        = {{servers}}
   image          = var.image
   app_port       = 3000
-  deploy_timeout = "8s"
+  deploy_timeout = "15s"
   env            = { GREETING = "hello world" }
 }
 `
