@@ -120,7 +120,7 @@ type Server struct {
 	// generation counts changes, so that a snapshot that was under way while
 	// something changed is not kept.
 	generation int
-	taking     chan struct{}
+	taking     *taking
 }
 
 // Address is the server's address without user and port.

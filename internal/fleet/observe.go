@@ -79,10 +79,16 @@ f boot_id "$(cat /proc/sys/kernel/random/boot_id)"
 f home "$PWD"; f user "${KAMAL_USER:-$(id -un)}"
 `
 
+// Without a daemon, docker info 20.10 complains about the format and 26 prints
+// empty fields: docker ps says what is wrong.
 const dockerScript = `
 command -v docker >/dev/null 2>&1 || { echo absent; exit 0; }
 systemctl is-enabled --quiet docker 2>/dev/null && echo enabled || echo installed
-docker info --format '{{.ServerVersion}}	{{.LoggingDriver}}	{{.Architecture}}	{{.Swarm.LocalNodeState}}'`
+i=$(docker info --format '{{.ServerVersion}}	{{.LoggingDriver}}	{{.Architecture}}	{{.Swarm.LocalNodeState}}' 2>/dev/null)
+case $i in
+  ''|'	'*) docker ps --quiet >/dev/null; exit 1;;
+esac
+printf '%s\n' "$i"`
 
 const daemonScript = `[ ! -f /etc/docker/daemon.json ] || cat /etc/docker/daemon.json`
 
@@ -100,8 +106,9 @@ done`
 const imagesScript = `
 n=0
 while :; do
-  ids=$(docker image ls --quiet --no-trunc | sort -u) || exit
+  ids=$(docker image ls --quiet --no-trunc) || exit
   [ -n "$ids" ] || exit 0
+  ids=$(printf '%s\n' "$ids" | sort -u)
   if out=$(docker image inspect $ids 2>&1); then printf '%s\n' "$out"; exit 0; fi
   n=$((n + 1)); [ $n -lt 5 ] || { printf '%s\n' "$out" >&2; exit 1; }
 done`
@@ -247,8 +254,9 @@ func parseMarks(out string) ([]kamal.Mark, []kamal.LockHolder, error) {
 	var marks []kamal.Mark
 	var locks []kamal.LockHolder
 	for line := range strings.Lines(out) {
-		f := strings.SplitN(strings.TrimSpace(line), "\t", 4)
-		if len(f) < 2 {
+		f := strings.SplitN(strings.TrimRight(line, "\n"), "\t", 4)
+		// A file that is just being written is empty.
+		if len(f) < 2 || f[len(f)-1] == "" {
 			continue
 		}
 		n, _ := strconv.Atoi(f[0])

@@ -120,8 +120,16 @@ func (s *Snapshot) Mark(kind, name string) *kamal.Mark {
 	return nil
 }
 
+// taking is a snapshot under way, for those who wait for it.
+type taking struct {
+	done chan struct{}
+	err  error
+}
+
 // Snapshot returns what is on the server. All who ask between two changes get
-// the same one, from one remote call.
+// the same one, from one remote call. All who wait for a call that fails get
+// its error, or each of many resources would wait anew for a server that does
+// not answer.
 func (s *Server) Snapshot(ctx context.Context) (*Snapshot, error) {
 	for {
 		s.mu.Lock()
@@ -129,25 +137,31 @@ func (s *Server) Snapshot(ctx context.Context) (*Snapshot, error) {
 			s.mu.Unlock()
 			return snap, nil
 		}
-		if taking := s.taking; taking != nil {
+		if t := s.taking; t != nil {
 			s.mu.Unlock()
 			select {
-			case <-taking:
-				continue
+			case <-t.done:
+				if t.err != nil {
+					return nil, t.err
+				}
+				continue // the snapshot, unless something has changed since
 			case <-ctx.Done():
 				return nil, context.Cause(ctx)
 			}
 		}
-		taking := make(chan struct{})
-		s.taking = taking
+		t := &taking{done: make(chan struct{})}
+		s.taking = t
 		s.mu.Unlock()
 
 		_, snap, err := s.Observe(ctx, sshexec.Call{Title: "look at the server"})
+		if ctx.Err() == nil {
+			t.err = err // else it was this caller's end, not the server's fault
+		}
 
 		s.mu.Lock()
 		s.taking = nil
 		s.mu.Unlock()
-		close(taking)
+		close(t.done)
 		return snap, err
 	}
 }

@@ -1,0 +1,316 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
+)
+
+// recorded is what a real docker said; docker's own tests tell which ones.
+func recorded(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "docker", "testdata", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+const factsOutput = "id\tdebian\nversion\t12\nname\tDebian GNU/Linux 12 (bookworm)\nkernel\t6.1.0-18-amd64\nmachine\tx86_64\n" +
+	"machine_id\t0123456789abcdef0123456789abcdef\ncpus\t2\nMemTotal:\t2014424\nMemAvailable:\t1500000\nSwapTotal:\t0\nSwapFree:\t0\n" +
+	"disk_free\t7340032\nboot_id\t11111111-2222-3333-4444-555555555555\nhome\t/root\nuser\troot\n"
+
+// observed is what a server with a docker of this version answers.
+func observed(t *testing.T, version string) []sshexec.StepResult {
+	t.Helper()
+	steps := make([]sshexec.StepResult, len(observeSteps()))
+	for i, s := range observeSteps() {
+		steps[i] = sshexec.StepResult{Title: s.Title, Ran: true}
+	}
+	steps[stepFacts].Stdout = []byte(factsOutput)
+	steps[stepDocker].Stdout = []byte("enabled\n" + version + "\tjson-file\tx86_64\tinactive\n")
+	short := strings.Join(strings.Split(version, ".")[:2], ".")
+	steps[stepContainers].Stdout = recorded(t, "container-"+short)
+	steps[stepImages].Stdout = recorded(t, "image-"+short)
+	steps[stepNetwork].Stdout = []byte("bba84ba0f244\n")
+	return steps
+}
+
+func TestSnapshotOfRealDockers(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"20.10.24+dfsg1", "26.1.5+dfsg1"} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			steps := observed(t, version)
+			steps[stepDaemon].Stdout = []byte(`{"log-opts": {"max-size": "10m"}}`)
+			steps[stepMarks].Stdout = []byte("45\t" + `{"kind":"role","name":"shop-web","state":"creating","run":"run1","by":"me","at":"2026-11-23T12:00:00Z"}` + "\n3\tlock\tshop\trun1\n")
+			steps[stepCertificates].Stdout = []byte("e3b0c442  .kamal/proxy/apps-config/shop/tls/web/cert.pem\n")
+			s, err := parseSnapshot("10.0.0.1", steps)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := (Docker{Installed: true, Running: true, Enabled: true, Version: version, Arch: "amd64", LoggingDriver: "json-file",
+				DaemonJSON: `{"log-opts": {"max-size": "10m"}}`}); !reflect.DeepEqual(s.Docker, want) {
+				t.Errorf("docker %+v", s.Docker)
+			}
+			if want := (Facts{MachineID: "0123456789abcdef0123456789abcdef", OS: "debian", OSVersion: "12", OSName: "Debian GNU/Linux 12 (bookworm)",
+				Kernel: "6.1.0-18-amd64", Machine: "x86_64", Arch: "amd64", CPUs: 2, Memory: 2014424 << 10, Available: 1500000 << 10,
+				DiskFree: 7340032 << 10, BootID: "11111111-2222-3333-4444-555555555555", Home: "/root", User: "root"}); s.Facts != want {
+				t.Errorf("facts %+v", s.Facts)
+			}
+			c := s.Container("shop-web-v1")
+			if c == nil || s.Container(c.ID) != c || s.Container(c.ShortID()) != c || s.Container("shop-web") != nil {
+				t.Fatalf("containers %+v", s.Containers)
+			}
+			if s.Image(c.InspectResponse.Image) == nil || s.Image("sha256:0") != nil {
+				t.Errorf("images %+v", s.Images)
+			}
+			if !s.Network || s.Proxy.Container != nil || s.Proxy.State != "" {
+				t.Errorf("network %t, proxy %+v", s.Network, s.Proxy)
+			}
+			m := s.Mark("role", "shop-web")
+			if m == nil || m.State != kamal.MarkCreating || m.Age != 45*time.Second || !m.Unfinished() || s.Mark("role", "shop-jobs") != nil {
+				t.Errorf("marks %+v", s.Marks)
+			}
+			if len(s.Locks) != 1 || s.Locks[0] != (kamal.LockHolder{App: "shop", Run: "run1", Age: 3 * time.Second}) {
+				t.Errorf("locks %+v", s.Locks)
+			}
+			if s.Certificates[".kamal/proxy/apps-config/shop/tls/web/cert.pem"] != "e3b0c442" {
+				t.Errorf("certificates %v", s.Certificates)
+			}
+		})
+	}
+}
+
+func TestSnapshotWithAProxy(t *testing.T) {
+	t.Parallel()
+	steps := observed(t, "26.1.5+dfsg1")
+	steps[stepContainers].Stdout = bytes.ReplaceAll(steps[stepContainers].Stdout, []byte("/shop-web-v1"), []byte("/kamal-proxy"))
+	steps[stepProxy].Stdout = []byte("[]")
+	s, err := parseSnapshot("10.0.0.1", steps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// sha256sum of "[]"
+	if s.Proxy.Container == nil || s.Proxy.State != "[]" || s.Proxy.Sum != "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945" {
+		t.Errorf("proxy %+v", s.Proxy)
+	}
+}
+
+// Where docker does not answer, an empty list of containers must not be taken for none.
+func TestSnapshotWithoutDocker(t *testing.T) {
+	t.Parallel()
+	const cannot = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+	for name, tt := range map[string]struct {
+		out, err string
+		code     int
+		want     Docker
+	}{
+		"absent":              {"absent\n", "", 0, Docker{}},
+		"stopped":             {"installed\n", cannot + "\n", 1, Docker{Installed: true, Failure: cannot}},
+		"stopped and enabled": {"enabled\n", cannot + "\n", 1, Docker{Installed: true, Enabled: true, Failure: cannot}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			steps := observed(t, "26.1.5")
+			steps[stepDocker] = sshexec.StepResult{Ran: true, Stdout: []byte(tt.out), Stderr: []byte(tt.err), ExitCode: tt.code}
+			for _, i := range []int{stepContainers, stepImages, stepNetwork, stepProxy} {
+				steps[i] = sshexec.StepResult{Ran: true, ExitCode: 127, Stderr: []byte("docker: not found")}
+			}
+			s, err := parseSnapshot("10.0.0.1", steps)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(s.Docker, tt.want) || len(s.Containers) > 0 {
+				t.Errorf("docker %+v, %d containers", s.Docker, len(s.Containers))
+			}
+		})
+	}
+}
+
+func TestSnapshotIsRefusedWhereAnAnswerMakesNoSense(t *testing.T) {
+	t.Parallel()
+	for _, i := range []int{stepFacts, stepDaemon, stepMarks, stepCertificates, stepContainers, stepImages, stepNetwork, stepProxy} {
+		steps := observed(t, "20.10.24")
+		steps[i].ExitCode, steps[i].Stderr = 1, []byte("out of luck")
+		_, err := parseSnapshot("10.0.0.1", steps)
+		var step *sshexec.StepError
+		if !errors.As(err, &step) || step.Title != observeSteps()[i].Title || step.Server != "10.0.0.1" || !strings.Contains(err.Error(), "out of luck") {
+			t.Errorf("%s: %v", observeSteps()[i].Title, err)
+		}
+	}
+	for i, text := range map[int]string{stepContainers: "[{", stepImages: "no JSON", stepMarks: "5\t{broken"} {
+		steps := observed(t, "20.10.24")
+		steps[i].Stdout = []byte(text)
+		if _, err := parseSnapshot("10.0.0.1", steps); err == nil {
+			t.Errorf("%s: %q is accepted", observeSteps()[i].Title, text)
+		}
+	}
+}
+
+func TestMarksAndLocksThatAreJustBeingWrittenAreNone(t *testing.T) {
+	t.Parallel()
+	marks, locks, err := parseMarks("0\t\n0\tlock\tshop\t\n\n2\tlock\tother\trun1\n")
+	if err != nil || len(marks) != 0 || len(locks) != 1 || locks[0].Run != "run1" {
+		t.Errorf("marks %+v, locks %+v, %v", marks, locks, err)
+	}
+}
+
+func TestArchitecturesAreGos(t *testing.T) {
+	t.Parallel()
+	for machine, want := range map[string]string{"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "riscv64": "riscv64", "s390x": "s390x"} {
+		if got := goArch(machine); got != want {
+			t.Errorf("%s: %s", machine, got)
+		}
+	}
+}
+
+// sh runs a script with programs of the test's own before those of the PATH.
+func sh(t *testing.T, script string, programs map[string]string) (stdout, stderr string, code int) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range programs {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil { //nolint:gosec // a program
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	command := exec.CommandContext(ctx, "/bin/sh", "-s")
+	command.Dir = dir
+	command.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + dir, "LC_ALL=C"}
+	command.Stdin = strings.NewReader("(\n:\n" + script + "\n)\nexit $?\n")
+	var out, errs bytes.Buffer
+	command.Stdout, command.Stderr = &out, &errs
+	err := command.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), command.ProcessState.ExitCode()
+}
+
+// The stubs say what the clients of both versions were seen to say and how they exit.
+func TestDockersWithoutADaemonSayWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	const cannot = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+	for version, info := range map[string]string{
+		"20.10": `echo 'template: :1:2: executing "" at <.ServerVersion>: reflect: indirection through nil pointer to embedded struct field Info' >&2; exit 1`,
+		"26.1":  `printf '\t\t\t\n'; echo '` + cannot + `' >&2`,
+	} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			out, errs, code := sh(t, dockerScript, map[string]string{
+				"systemctl": "exit 1",
+				"docker":    "case $1 in info) " + info + ";; *) echo '" + cannot + "' >&2; exit 1;; esac",
+			})
+			d := parseDocker(sshexec.StepResult{Ran: true, Stdout: []byte(out), Stderr: []byte(errs), ExitCode: code})
+			if !reflect.DeepEqual(d, Docker{Installed: true, Failure: cannot}) {
+				t.Errorf("%+v", d)
+			}
+		})
+	}
+}
+
+func TestContainersThatGoWhileTheyAreListedAreNoFailure(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		script, list string
+	}{
+		"containers": {containersScript, "ps"},
+		"images":     {imagesScript, "image ls"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			docker := `echo x >> calls
+case "$*" in
+  "` + tt.list + `"*) echo 1; [ $(wc -l < calls) -gt 2 ] || echo gone;;
+  *" inspect 1") echo '[{"Id":"1"}]';;
+  *) echo '[]'; echo "Error: No such object: gone" >&2; exit 1;;
+esac`
+			if out, errs, code := sh(t, tt.script, map[string]string{"docker": docker}); code != 0 || out != "[{\"Id\":\"1\"}]\n" {
+				t.Errorf("exit code %d, %q, %q", code, out, errs)
+			}
+			never := `case "$*" in "` + tt.list + `"*) echo gone;; *) echo "Error: broken" >&2; exit 1;; esac`
+			if _, errs, code := sh(t, tt.script, map[string]string{"docker": never}); code == 0 || !strings.Contains(errs, "broken") {
+				t.Errorf("exit code %d, %q", code, errs)
+			}
+			if out, errs, code := sh(t, tt.script, map[string]string{"docker": "exit 0"}); code != 0 || out != "" {
+				t.Errorf("with none: exit code %d, %q, %q", code, out, errs)
+			}
+			if _, errs, code := sh(t, tt.script, map[string]string{"docker": "echo down >&2; exit 1"}); code == 0 || !strings.Contains(errs, "down") {
+				t.Errorf("with no daemon: exit code %d, %q", code, errs)
+			}
+		})
+	}
+}
+
+// stateDocker is a docker whose kamal-proxy has the state file $1; each read of
+// it takes the next of the files state.1, state.2 … if there are some.
+const stateDocker = `
+case "$*" in
+  "cp kamal-proxy:/home/kamal-proxy/.config/kamal-proxy/kamal-proxy.state -")
+    echo x >> reads; n=$(wc -l < reads); f=state.$n; [ -f $f ] || f=state.last
+    [ -f $f ] || exit 1
+    cp $f kamal-proxy.state; tar -cf - kamal-proxy.state;;
+  "cp kamal-proxy:/home/kamal-proxy/.config/kamal-proxy -") mkdir -p kamal-proxy; [ ! -f state.last ] || touch kamal-proxy/kamal-proxy.state; tar -cf - kamal-proxy;;
+  "container inspect kamal-proxy") [ ! -f none ];;
+  *) echo "unexpected: $*" >&2; exit 9;;
+esac`
+
+func TestStateOfTheProxyIsReadWhole(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		files map[string]string
+		out   string
+		code  int
+	}{
+		"as it is":               {map[string]string{"state.last": `[{"name":"a b"}]`}, `[{"name":"a b"}]`, 0},
+		"null is no services":    {map[string]string{"state.last": "null\n"}, "null", 0},
+		"empty, then whole":      {map[string]string{"state.1": "", "state.2": `[{"na`, "state.last": "[]"}, "[]", 0},
+		"a new proxy without it": {map[string]string{}, "[]", 0},
+		"no proxy":               {map[string]string{"none": ""}, "", 0},
+		"never whole":            {map[string]string{"state.last": ""}, "", 71},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var setup strings.Builder
+			for f, content := range tt.files {
+				setup.WriteString("printf %s " + sshexec.Quote(content) + " > " + f + "\n")
+			}
+			out, errs, code := sh(t, setup.String()+StatePrelude+proxyScript, map[string]string{"docker": stateDocker, "sleep": ":"})
+			if out != tt.out || code != tt.code {
+				t.Errorf("exit code %d, %q, %q", code, out, errs)
+			}
+		})
+	}
+}
+
+func TestRoutesAreEndsACallWhenSomebodyChangedThem(t *testing.T) {
+	t.Parallel()
+	const before, now = `[{"name":"a"}]`, `[{"name":"b"}]`
+	step := RoutesAre(Proxy{}.NewProxyState(before).Sum)
+	docker := map[string]string{"docker": stateDocker, "sleep": ":"}
+	run := func(state string) (string, int) {
+		out, _, code := sh(t, "printf %s "+sshexec.Quote(state)+" > state.last\n"+StatePrelude+step.Script+"\necho went on", docker)
+		return out, code
+	}
+	if out, code := run(before); code != 0 || out != "went on\n" {
+		t.Errorf("unchanged: exit code %d, %q", code, out)
+	}
+	if out, code := run(now); code != RoutesChanged || out != now {
+		t.Errorf("changed: exit code %d, %q", code, out)
+	}
+	if out, _, code := sh(t, "touch none\n"+StatePrelude+step.Script+"\necho went on", docker); code != 70 || out != "" {
+		t.Errorf("no proxy: exit code %d, %q", code, out)
+	}
+}
