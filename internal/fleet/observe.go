@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -120,9 +121,10 @@ const proxyScript = `s=$(proxystate); r=$?
 [ $r = 0 ] || exit $r
 printf '%s' "$s"`
 
+// A certificate with an old one beside it was not deployed yet: its run was killed.
 const certificatesScript = `
 for f in ` + kamal.ProxyAppsConfigDir + `/*/tls/*/cert.pem; do
-  [ ! -f "$f" ] || { [ -f "${f%cert.pem}key.pem" ] && sha256sum "$f"; }
+  [ ! -f "$f" ] || [ ! -f "${f%cert.pem}key.pem" ] || [ -e "$f.old" ] || printf '%s\t%s\n' "$f" "$(base64 < "$f" | tr -d '\n')"
 done
 exit 0`
 
@@ -147,7 +149,7 @@ func observeSteps() []sshexec.Step {
 		stepDockerd:      {Title: "ask systemd about docker", Script: dockerdScript, KeepGoing: true},
 		stepDaemon:       {Title: "read daemon.json", Script: daemonScript, KeepGoing: true},
 		stepMarks:        {Title: "read the provider's marks", Script: kamal.ListMarks, KeepGoing: true},
-		stepCertificates: {Title: "list the proxy's certificates", Script: certificatesScript, KeepGoing: true},
+		stepCertificates: {Title: "read the proxy's certificates", Script: certificatesScript, KeepGoing: true},
 		stepContainers:   {Title: "list the containers", Script: containersScript, KeepGoing: true},
 		stepImages:       {Title: "list the images", Script: imagesScript, KeepGoing: true},
 		stepNetwork:      {Title: "look for the network", Script: networkScript, KeepGoing: true},
@@ -173,7 +175,9 @@ func parseSnapshot(server string, steps []sshexec.StepResult) (*Snapshot, error)
 	if s.Marks, s.Locks, err = parseMarks(string(steps[stepMarks].Stdout)); err != nil {
 		return nil, err
 	}
-	s.Certificates = parseSums(string(steps[stepCertificates].Stdout))
+	if s.Certificates, err = parseFiles(string(steps[stepCertificates].Stdout)); err != nil {
+		return nil, err
+	}
 	if !s.Docker.Running {
 		return s, nil
 	}
@@ -275,12 +279,16 @@ func parseMarks(out string) ([]kamal.Mark, []kamal.LockHolder, error) {
 	return marks, locks, nil
 }
 
-func parseSums(out string) map[string]string {
+// parseFiles reads lines of a path, a tab and the file's content in base64.
+func parseFiles(out string) (map[string]string, error) {
 	m := map[string]string{}
 	for line := range strings.Lines(out) {
-		if sum, path, ok := strings.Cut(strings.TrimSpace(line), "  "); ok {
-			m[path] = sum
+		path, text, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		b, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
+		m[path] = string(b)
 	}
-	return m
+	return m, nil
 }

@@ -26,7 +26,7 @@ type Snapshot struct {
 	Marks   []kamal.Mark
 	// Locks are the deploy locks that runs of the provider hold or left.
 	Locks []kamal.LockHolder
-	// Certificates are the SHA-256 sums (hex) of the certificate files under
+	// Certificates are the contents (PEM, public) of the certificate files under
 	// kamal.ProxyAppsConfigDir, by path relative to the SSH user's home.
 	Certificates map[string]string
 }

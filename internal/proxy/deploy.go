@@ -120,14 +120,23 @@ func ResumeArgv(service string) []string { return proxyCommand("resume", service
 // The step holds the lock on a file descriptor, so that it goes with the step
 // however that ends. It needs kamal.RunPrelude and fleet.StatePrelude.
 func ChangeSteps(sum, title string, argv ...[]string) []sshexec.Step {
-	var b strings.Builder
-	fmt.Fprintf(&b, "f=%s; putdir \"$(dirname $f)\" && exec 9>>$f && mine $f && flock 9 || exit 1\n", flockFile)
-	b.WriteString(fleet.RoutesAre(sum).Script)
-	for _, a := range argv {
-		b.WriteString("\n" + sshexec.Join(a...) + " 9>&- || exit")
+	lines := make([]string, len(argv))
+	for i, a := range argv {
+		lines[i] = run(a) + " || exit"
 	}
-	return []sshexec.Step{{Title: title, Script: b.String()}}
+	return []sshexec.Step{changeStep(sum, title, lines...)}
 }
+
+// changeStep is ChangeSteps for any lines of shell. What they start must not
+// keep descriptor 9 open, see run.
+func changeStep(sum, title string, lines ...string) sshexec.Step {
+	lock := "f=" + flockFile + `; putdir "$(dirname $f)" && exec 9>>$f && mine $f && flock 9 || exit 1`
+	lines = append([]string{lock, fleet.RoutesAre(sum).Script}, lines...)
+	return sshexec.Step{Title: title, Script: strings.Join(lines, "\n")}
+}
+
+// run is a command as a line of a step that holds the lock on descriptor 9.
+func run(argv []string) string { return sshexec.Join(argv...) + " 9>&-" }
 
 // flags is an argument list that grows by kamal-proxy's flags. All have the
 // form --name=value: a boolean flag takes its value in no other.
