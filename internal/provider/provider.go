@@ -46,6 +46,7 @@ func (p *kamalProvider) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{
 		newServerResource,
 		newAppRoleResource,
+		newProxyRouteResource,
 	}
 }
 

@@ -56,6 +56,14 @@ type Buffering struct {
 // Maintenance means that visitors get a maintenance page with this message.
 type Maintenance struct{ Message string }
 
+// State is what kamal-proxy should do with the route's requests.
+func (r Route) State() PauseState {
+	if r.Maintenance != nil {
+		return Stopped
+	}
+	return Running
+}
+
 // A field is a part of a Route that is compared and shown by its name.
 type field struct {
 	name  string

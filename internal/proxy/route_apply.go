@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -32,9 +33,10 @@ type RouteChange struct {
 	// Was is the route's service before, "" where there was none or it is the same.
 	Was     string
 	Servers []string
-	// Known are the servers on which the state has the route. On all others
-	// an entry of the service that is there already is refused.
-	Known []string
+	// Known are the servers on which the state has the route, with their
+	// machine-ids ("" where not known). On all other machines an entry of the
+	// service that is there already is refused.
+	Known map[string]string
 	// Leaving are servers that have the route and no longer should.
 	Leaving []string
 	// Create: nothing is in the state yet, so that a failure undoes everything.
@@ -60,9 +62,7 @@ type RouteWarning struct{ Summary, Detail string }
 func ApplyRoute(ctx context.Context, f *fleet.Fleet, c RouteChange) (RouteReport, error) {
 	a := &routeApply{RouteChange: c, fleet: f, id: fleet.Random(16)}
 	for _, n := range c.Servers {
-		s := &routeSite{name: n, server: f.Server(n)}
-		s.fresh = c.Create || !slices.Contains(c.Known, n) || c.Was != "" && c.Was != c.Route.Service
-		a.sites = append(a.sites, s)
+		a.sites = append(a.sites, &routeSite{name: n, server: f.Server(n)})
 	}
 	for _, n := range c.Leaving {
 		a.leaving = append(a.leaving, &routeSite{name: n, server: f.Server(n)})
@@ -128,7 +128,26 @@ func (a *routeApply) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.leaving = slices.DeleteFunc(a.leaving, a.renamed)
 	return each(a.leaving, func(s *routeSite) error { return a.leave(ctx, s) })
+}
+
+// isFresh says that the state doesn't have the route on the server's machine.
+func (a *routeApply) isFresh(s *routeSite) bool {
+	if a.Create || a.Was != "" && a.Was != a.Route.Service {
+		return true
+	}
+	if _, ok := a.Known[s.name]; ok {
+		return false
+	}
+	id := s.snap.Facts.MachineID
+	return id == "" || !slices.Contains(slices.Collect(maps.Values(a.Known)), id)
+}
+
+// renamed says that a server that leaves the list is still in it by another name.
+func (a *routeApply) renamed(s *routeSite) bool {
+	id := a.Known[s.name]
+	return id != "" && slices.ContainsFunc(a.sites, func(o *routeSite) bool { return o.snap != nil && o.snap.Facts.MachineID == id })
 }
 
 // check refuses what must not begin, on all servers, before anything is changed.
@@ -193,6 +212,7 @@ func (a *routeApply) try(ctx context.Context, s *routeSite, dry bool) (again boo
 		return false, err
 	}
 	s.snap = snap
+	s.fresh = a.isFresh(s)
 	if err := a.mayOwn(s); err != nil {
 		return false, err
 	}

@@ -23,6 +23,20 @@ type Instance struct {
 	// Stray says that the traffic doesn't go to one running container.
 	Stray bool
 	State PauseState
+	// Machine is the server's machine-id.
+	Machine string
+}
+
+// Drift names what isn't as r says.
+func (i *Instance) Drift(r Route) []string {
+	drift := Diff(r, i.Route)
+	if i.State == Paused && r.Maintenance == nil {
+		drift = append(drift, "maintenance")
+	}
+	if i.Stray {
+		drift = append(drift, "target")
+	}
+	return drift
 }
 
 // ObserveRoute finds a service's route in a snapshot, nil if kamal-proxy has
@@ -44,7 +58,7 @@ func ObserveRoute(service string, snap *fleet.Snapshot) (*Instance, error) {
 
 func (e *Entry) instance(snap *fleet.Snapshot) *Instance {
 	o, to := e.Options, e.TargetOptions
-	i := &Instance{Target: strings.Join(e.ActiveTargets, ","), State: e.PauseController.State}
+	i := &Instance{Target: strings.Join(e.ActiveTargets, ","), State: e.PauseController.State, Machine: snap.Facts.MachineID}
 	i.Route = Route{
 		Service: e.Name, AppPort: e.port(), Health: to.HealthCheck.Health(),
 		PathPrefixes: o.PathPrefixes, StripPathPrefix: o.StripPrefix, CanonicalHost: o.CanonicalHost,

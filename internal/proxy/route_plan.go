@@ -60,7 +60,7 @@ func planRoute(r Route, was string, snap *fleet.Snapshot) (*routeStep, error) {
 	var diff []string
 	deploy := have == nil
 	if have != nil {
-		diff = have.differs(r, snap)
+		diff = have.instance(snap).Drift(r)
 		deploy = slices.ContainsFunc(diff, func(n string) bool { return n != "maintenance" })
 	}
 	switch {
@@ -88,19 +88,6 @@ func planRoute(r Route, was string, snap *fleet.Snapshot) (*routeStep, error) {
 		s.title = fmt.Sprintf("change %s at kamal-proxy: %s", r.Service, strings.Join(diff, ", "))
 	}
 	return s, nil
-}
-
-// differs names what of the entry is not as the route wants it.
-func (e *Entry) differs(r Route, snap *fleet.Snapshot) []string {
-	i := e.instance(snap)
-	diff := Diff(r, i.Route)
-	if i.State == Paused && r.Maintenance == nil {
-		diff = append(diff, "maintenance")
-	}
-	if i.Stray {
-		diff = append(diff, "target")
-	}
-	return diff
 }
 
 // pause adds what makes the service run or stop.
