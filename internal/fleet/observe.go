@@ -24,6 +24,12 @@ const stateFile = "/home/kamal-proxy/.config/kamal-proxy/kamal-proxy.state"
 // does not exist is. docker cp works with a stopped container too, and with an
 // image that has no shell. Exit code 70: there is no kamal-proxy container;
 // 71: the file made no sense twenty times.
+//
+// lockproxy takes the lock under which every run of the provider changes
+// kamal-proxy, on descriptor 9 of the step, so that it goes with the step
+// however that ends; it needs kamal.RunPrelude. routesare SUM ends the step
+// with exit code RoutesChanged and the state on its standard output if the
+// routes are not those with this sum.
 const StatePrelude = `
 proxystate() {
   n=0
@@ -41,6 +47,8 @@ proxystate() {
   done
   return 71
 }
+lockproxy() { putdir ` + kamal.MarksDir + ` && exec 9>>` + kamal.MarksDir + `/proxy.flock && mine ` + kamal.MarksDir + `/proxy.flock && flock 9 || exit; }
+routesare() { s=$(proxystate) || exit; [ "$(printf '%s' "$s" | sha256sum | cut -d' ' -f1)" = "$1" ] || { printf '%s' "$s"; exit 75; }; }
 `
 
 // RoutesChanged is the exit code of a RoutesAre step when somebody changed the
@@ -53,8 +61,7 @@ const RoutesChanged = 75
 func RoutesAre(sum string) sshexec.Step {
 	return sshexec.Step{
 		Title: "check that nobody changed kamal-proxy's routes meanwhile",
-		Script: fmt.Sprintf(`s=$(proxystate) || exit
-[ "$(printf '%%s' "$s" | sha256sum | cut -d' ' -f1)" = %s ] || { printf '%%s' "$s"; exit %d; }`, sum, RoutesChanged),
+		Script: "routesare " + sum,
 	}
 }
 

@@ -36,7 +36,7 @@ const (
 //	             the owner only.
 const RunPrelude = `
 mine() { if [ -n "${KAMAL_UID:-}" ] && [ "$KAMAL_UID" != 0 ]; then chown "$KAMAL_UID:$KAMAL_GID" "$@"; fi; }
-minedirs() { d=$1; while [ "$d" != . ] && [ "$d" != / ]; do mine "$d" || return; d=$(dirname "$d"); done; }
+minedirs() { _d=$1; while [ "$_d" != . ] && [ "$_d" != / ]; do mine "$_d" || return; _d=$(dirname "$_d"); done; }
 putdir() { [ -d "$1" ] || { mkdir -p "$1" && minedirs "$1"; }; }
 put() { putdir "$(dirname "$1")" && (umask 077; cat > "$1.new.$$") && mine "$1.new.$$" && mv -f "$1.new.$$" "$1"; }
 `

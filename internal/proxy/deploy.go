@@ -7,15 +7,11 @@ import (
 	"time"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
 // Container is the name of kamal-proxy's container, the same on every server.
 const Container = "kamal-proxy"
-
-// flockFile is the lock under which changes to kamal-proxy are made, whichever run makes them.
-const flockFile = kamal.MarksDir + "/proxy.flock"
 
 func proxyCommand(args ...string) []string {
 	return append([]string{"docker", "exec", Container, "kamal-proxy"}, args...)
@@ -117,8 +113,7 @@ func ResumeArgv(service string) []string { return proxyCommand("resume", service
 // standard output the state now: recompute and try again. The first command
 // that fails ends it.
 //
-// The step holds the lock on a file descriptor, so that it goes with the step
-// however that ends. It needs kamal.RunPrelude and fleet.StatePrelude.
+// It needs kamal.RunPrelude and fleet.StatePrelude.
 func ChangeSteps(sum, title string, argv ...[]string) []sshexec.Step {
 	lines := make([]string, len(argv))
 	for i, a := range argv {
@@ -130,8 +125,7 @@ func ChangeSteps(sum, title string, argv ...[]string) []sshexec.Step {
 // changeStep is ChangeSteps for any lines of shell. What they start must not
 // keep descriptor 9 open, see run.
 func changeStep(sum, title string, lines ...string) sshexec.Step {
-	lock := "f=" + flockFile + `; putdir "$(dirname $f)" && exec 9>>$f && mine $f && flock 9 || exit 1`
-	lines = append([]string{lock, fleet.RoutesAre(sum).Script}, lines...)
+	lines = append([]string{"lockproxy", fleet.RoutesAre(sum).Script}, lines...)
 	return sshexec.Step{Title: title, Script: strings.Join(lines, "\n")}
 }
 

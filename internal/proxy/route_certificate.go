@@ -10,7 +10,7 @@ import (
 )
 
 // certificatePrelude defines shell functions that install a certificate in the
-// directory $d. kamal-proxy reads it at a deploy and when it starts; if it
+// directory $certdir. kamal-proxy reads it at a deploy and when it starts; if it
 // can't then, it starts without any service. So a pair that was not deployed
 // is taken back; one that a killed run left behind has a file *.old beside it,
 // which the next run keeps as the last good one.
@@ -23,30 +23,30 @@ import (
 // root can't give a file away, but docker can.
 const certificatePrelude = `
 givecertificate() {
-  putdir "$d" && chmod 755 "$d" "${d%/*}" "${d%/*/*}" && rm -f "$d/cert.pem.new" "$d/key.pem.new" || return
+  putdir "$certdir" && chmod 755 "$certdir" "${certdir%/*}" "${certdir%/*/*}" && rm -f "$certdir/cert.pem.new" "$certdir/key.pem.new" || return
   pid=$(docker container inspect --format '{{.State.Pid}}' ` + Container + `) || return
   uid=$(sed -n 's/^Uid:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$pid/status") && gid=$(sed -n 's/^Gid:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$pid/status") && [ -n "$uid" ] || return
-  printf '%s' "$certificate" > "$d/cert.pem.new" && chmod 644 "$d/cert.pem.new" && mine "$d/cert.pem.new" || return
-  (umask 077; printf '%s' "$private_key" > "$d/key.pem.new") && chmod 400 "$d/key.pem.new" || return
+  printf '%s' "$certificate" > "$certdir/cert.pem.new" && chmod 644 "$certdir/cert.pem.new" && mine "$certdir/cert.pem.new" || return
+  (umask 077; printf '%s' "$private_key" > "$certdir/key.pem.new") && chmod 400 "$certdir/key.pem.new" || return
   case $(id -u) in
-  0) chown "$uid:$gid" "$d/key.pem.new" || return;;
+  0) chown "$uid:$gid" "$certdir/key.pem.new" || return;;
   "$uid") ;;
-  *) (set -e; cd "$d"; tar --numeric-owner --owner="$uid" --group="$gid" -cf - key.pem.new) | docker cp - "` + Container + `:$inside" || return;;
+  *) (set -e; cd "$certdir"; tar --numeric-owner --owner="$uid" --group="$gid" -cf - key.pem.new) | docker cp - "` + Container + `:$certinside" || return;;
   esac
   moved=1
   for f in cert.pem key.pem; do
-    [ ! -e "$d/$f" ] || [ -e "$d/$f.old" ] || mv -f "$d/$f" "$d/$f.old" || return
-    mv -f "$d/$f.new" "$d/$f" || return
+    [ ! -e "$certdir/$f" ] || [ -e "$certdir/$f.old" ] || mv -f "$certdir/$f" "$certdir/$f.old" || return
+    mv -f "$certdir/$f.new" "$certdir/$f" || return
   done
 }
 takecertificateback() {
   for f in cert.pem key.pem; do
-    rm -f "$d/$f.new"
+    rm -f "$certdir/$f.new"
     [ -n "${moved:-}" ] || continue
-    if [ -e "$d/$f.old" ]; then mv -f "$d/$f.old" "$d/$f"; else rm -f "$d/$f"; fi
+    if [ -e "$certdir/$f.old" ]; then mv -f "$certdir/$f.old" "$certdir/$f"; else rm -f "$certdir/$f"; fi
   done
 }
-keepcertificate() { rm -f "$d/cert.pem.old" "$d/key.pem.old"; }
+keepcertificate() { rm -f "$certdir/cert.pem.old" "$certdir/key.pem.old"; }
 `
 
 // certificate adds the installation of a certificate to the step.
@@ -61,7 +61,7 @@ func (s *routeStep) certificate(dir string, tls *TLS, snap *fleet.Snapshot) erro
 		sshexec.Var{Name: "certificate", Value: tls.Certificate},
 		sshexec.Var{Name: "private_key", Value: tls.PrivateKey, Secret: true})
 	s.lines = append(s.lines,
-		fmt.Sprintf("d=%s inside=%s", sshexec.Quote(dir), sshexec.Quote(containerPath(dir))),
+		fmt.Sprintf("certdir=%s certinside=%s", sshexec.Quote(dir), sshexec.Quote(containerPath(dir))),
 		"givecertificate || { r=$?; takecertificateback; exit $r; }")
 	return nil
 }

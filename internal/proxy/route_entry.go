@@ -116,7 +116,7 @@ func (e *Entry) port() int {
 func roleOf(c docker.Container) (kamal.Role, bool) {
 	l := c.Labels()
 	r := kamal.Role{Service: l[kamal.LabelService], Role: l[kamal.LabelRole], Destination: l[kamal.LabelDestination]}
-	return r, r.Service != "" && r.Role != "" && r.Owns(c)
+	return r, r.Service != "" && r.Role != "" && r.Owns(c.ContainerName(), l)
 }
 
 // serves says whether a container is one of a service: a role's by labels and

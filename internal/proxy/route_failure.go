@@ -82,6 +82,7 @@ func (a *routeApply) explain(ctx context.Context, s *routeSite, step *routeStep,
 	if step == nil || step.container == nil {
 		return f
 	}
+	f.Next = fmt.Sprintf("see what the container and kamal-proxy log (docker logs %s, docker logs %s), then apply again.", step.container.ContainerName(), Container)
 	if last := lastHealthCheck(res.Out(0), step.container.ShortID()); last != "" {
 		f.Cause = fmt.Sprintf("kamal-proxy asked the container %s for its health, and the last answer was no good: %s", step.container.ContainerName(), last)
 		f.Next = fmt.Sprintf("see what the container logs (docker logs %s), and check healthcheck.path, healthcheck.host and app_port of the target.", step.container.ContainerName())

@@ -1,0 +1,261 @@
+package acceptance
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
+)
+
+const route = "kamal_proxy_route.web"
+
+// routeConfig is a route to a container that somebody else has started.
+const routeConfig = `
+variable "servers" { type = list(string) }
+variable "service" { default = "shop-web" }
+variable "hosts" {
+  type    = list(string)
+  default = ["shop.example.com"]
+}
+variable "message" {
+  type    = string
+  default = null
+}
+resource "kamal_proxy_route" "web" {
+  target      = { service = var.service, app = "shop", app_port = 3000 }
+  servers     = var.servers
+  hosts       = var.hosts
+  maintenance = var.message == null ? null : { message = var.message }
+}
+`
+
+func TestRouteIsCreatedChangedMendedAndRemoved(t *testing.T) {
+	small(t)
+	t.Parallel()
+	a, b := bed(t).Server(t, testbed.Debian12), bed(t).Server(t, testbed.Debian13)
+	ids := map[string]string{}
+	for _, s := range []*testbed.Server{a, b} {
+		bootProxy(t, s)
+		ids[s.Address] = runRole(t, s, "web", "v1")
+		proxyCLI(t, s, "deploy other --host other.example.com --target "+ids[s.Address]+":3000")
+	}
+	w := newWorkspace(t, a, b)
+	w.Write("main.tf", routeConfig)
+	both := `["` + a.Address + `","` + b.Address + `"]`
+	w.Setenv("TF_VAR_servers", both)
+	w.Apply()
+	wantVersion(t, a, "http://shop.example.com/", "v1")
+	wantVersion(t, b, "http://shop.example.com/", "v1")
+	for _, s := range []*testbed.Server{a, b} {
+		if got := dig(w.State(route), "instances", s.Address, "target"); got != ids[s.Address]+":3000" {
+			t.Errorf("target on %s: %v", s.Name, got)
+		}
+	}
+
+	// A change of options: one remote call per server after the look, no container touched.
+	w.Setenv("TF_VAR_hosts", `["www.example.com","shop.example.com"]`)
+	p := w.Plan()
+	if got := p.Changed(route); !slices.Equal(got, []string{"hosts", "instances"}) {
+		t.Errorf("a change of hosts changes %q", got)
+	}
+	w.Apply(p.File)
+	if got := w.RemoteCalls(a.Address); len(got) != 2 || w.Handshakes(a.Address) != 1 {
+		t.Errorf("remote calls: %q over %d connections", got, w.Handshakes(a.Address))
+	}
+	w.PlanEmpty()
+	wantVersion(t, a, "http://www.example.com/", "v1")
+	if now := a.SSH(t, "docker ps -q --no-trunc --filter name=shop-web")[:12]; now != ids[a.Address] {
+		t.Errorf("the container was replaced: %s, before %s", now, ids[a.Address])
+	}
+
+	// Somebody removes it on one server, and changes it on the other.
+	proxyCLI(t, a, "remove shop-web")
+	proxyCLI(t, b, "deploy shop-web --host www.example.com --host shop.example.com --target "+ids[b.Address]+":3000 --target-timeout 5s --buffer-requests --buffer-responses")
+	p = w.Plan()
+	if p.Actions(route) != "update" || p.Before(route, "instances", a.Address) != nil || p.After(route, "instances", a.Address, "state") != "running" {
+		t.Errorf("plan after a hand-made remove: %s", p.Text)
+	}
+	if p.Before(route, "response_timeout") != "5s" || p.After(route, "response_timeout") != "30s" {
+		t.Errorf("plan after a hand-made change: %s", p.Text)
+	}
+	w.Apply()
+	wantVersion(t, a, "http://www.example.com/", "v1")
+	if got := dig(proxyEntry(t, b, "shop-web"), "target_options", "response_timeout"); got != float64(30*time.Second) {
+		t.Errorf("response timeout %v", got)
+	}
+
+	// On one server alone, so that the attribute can't tell.
+	proxyCLI(t, b, "deploy shop-web --host shop.example.com --target "+ids[b.Address]+":3000 --buffer-requests --buffer-responses --log-request-header Cache-Control --log-request-header Last-Modified --log-request-header User-Agent")
+	p = w.Plan()
+	if got := p.Before(route, "instances", b.Address, "drift"); p.Actions(route) != "update" || len(got.([]any)) != 1 || got.([]any)[0] != "hosts" {
+		t.Errorf("drift on one server: %v", got)
+	}
+	w.Apply()
+
+	// Maintenance, ended by hand, begun again, ended.
+	w.Setenv("TF_VAR_message", "Back at 5 o'clock")
+	w.Apply()
+	if got := wantStatus(t, a, "http://shop.example.com/", 503); !strings.Contains(got.body, "Back at 5 o&#39;clock") {
+		t.Errorf("the page does not show the message: %s", got.body)
+	}
+	proxyCLI(t, a, "resume shop-web")
+	proxyCLI(t, b, "resume shop-web")
+	if p = w.Plan(); !slices.Equal(p.Changed(route), []string{"instances", "maintenance"}) {
+		t.Errorf("plan after a hand-made resume: %s", p.Text)
+	}
+	w.Apply()
+	wantStatus(t, b, "http://shop.example.com/", 503)
+	w.Setenv("TF_VAR_message", "")
+	w.Apply()
+	w.Write("main.tf", strings.Replace(routeConfig, "maintenance = var", "# maintenance = var", 1))
+	w.Apply()
+	wantVersion(t, a, "http://shop.example.com/", "v1")
+	proxyCLI(t, a, "pause shop-web")
+	if p = w.Plan(); p.Before(route, "instances", a.Address, "state") != "paused" || p.Actions(route) != "update" {
+		t.Errorf("plan after a hand-made pause: %s", p.Text)
+	}
+	w.Apply()
+
+	// To another service, on both servers.
+	for _, s := range []*testbed.Server{a, b} {
+		runRole(t, s, "next", "v2")
+	}
+	w.Setenv("TF_VAR_service", "shop-next")
+	if p = w.Plan(); p.Actions(route) != "update" {
+		t.Errorf("plan of another service: %s", p.Actions(route))
+	}
+	w.Apply(p.File)
+	wantVersion(t, a, "http://shop.example.com/", "v2")
+	if proxyEntry(t, b, "shop-web") != nil {
+		t.Error("the old service is still there")
+	}
+	if got := w.RemoteCalls(b.Address); len(got) > 3 {
+		t.Errorf("the move took the remote calls %q", got)
+	}
+	w.PlanEmpty()
+
+	w.Apply("-replace=" + route)
+	wantVersion(t, b, "http://shop.example.com/", "v2")
+
+	// One server less.
+	w.Setenv("TF_VAR_servers", `["`+b.Address+`"]`)
+	w.Apply()
+	if proxyEntry(t, a, "shop-next") != nil || strings.TrimSpace(a.SSH(t, "cd; ls .kamal/terraform 2>/dev/null | grep -v flock || :")) != "" {
+		t.Errorf("left on the server that the route left: %s %s", proxyState(t, a), a.SSH(t, "cd; ls .kamal/terraform"))
+	}
+
+	// Gone everywhere: created again.
+	proxyCLI(t, b, "remove shop-next")
+	if p = w.Plan(); p.Actions(route) != "create" {
+		t.Errorf("plan after a remove on all servers: %s", p.Actions(route))
+	}
+	w.Apply()
+
+	w.Destroy()
+	if proxyEntry(t, b, "shop-next") != nil || proxyEntry(t, b, "other") == nil {
+		t.Errorf("after destroy: %s", proxyState(t, b))
+	}
+	if got := b.SSH(t, "docker ps -q --filter name=shop- | wc -l; cd; ls .kamal/terraform | grep -c json || :"); strings.Join(strings.Fields(got), " ") != "2 0" {
+		t.Errorf("containers and marks after destroy: %q", got)
+	}
+}
+
+const ownCertificate = `
+variable "servers" { type = list(string) }
+variable "cert" { type = string }
+variable "key" {
+  type      = string
+  ephemeral = true
+}
+resource "kamal_proxy_route" "web" {
+  target  = { service = "shop-web", app = "shop", app_port = 3000 }
+  servers = var.servers
+  hosts   = ["shop.example.com"]
+  tls     = { certificate_pem = var.cert, private_key_pem = var.key }
+}
+`
+
+func TestRouteServesItsOwnCertificate(t *testing.T) {
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian13)
+	bootProxy(t, s)
+	runRole(t, s, "web", "v1")
+	w := newWorkspace(t, s)
+	w.Write("main.tf", ownCertificate)
+	w.Setenv("TF_VAR_servers", `["`+s.Address+`"]`)
+	pair := func(serial int64) (cert, key string) {
+		cert, key = selfSigned(t, serial, "shop.example.com")
+		w.Setenv("TF_VAR_cert", cert)
+		w.Setenv("TF_VAR_key", key)
+		return cert, key
+	}
+	cert, key := pair(1)
+	w.Apply()
+	if log, err := os.ReadFile(w.lastLog); err != nil || len(log) == 0 || strings.Contains(string(log), strings.Split(key, "\n")[1]) {
+		t.Errorf("the log is not there or holds the private key (%d bytes, %v)", len(log), err)
+	}
+	serial := func() int64 {
+		a := visit(t, s, "https://shop.example.com/")
+		if a.cert == nil {
+			t.Fatalf("no TLS: %+v", a)
+		}
+		return a.cert.SerialNumber.Int64()
+	}
+	if got := serial(); got != 1 {
+		t.Errorf("serves certificate %d", got)
+	}
+	if got := wantStatus(t, s, "http://shop.example.com/x", 301).location; got != "https://shop.example.com/x" {
+		t.Errorf("redirects to %q", got)
+	}
+	files := s.SSH(t, `cd .kamal/proxy/apps-config/shop/tls/web && stat -c '%n %a %u' *; stat -c %u /proc/$(docker inspect -f '{{.State.Pid}}' kamal-proxy)`)
+	if got := strings.Join(strings.Fields(files), " "); got != "cert.pem 644 0 key.pem 400 1000 1000" {
+		t.Errorf("files, and the proxy's user: %q", got)
+	}
+	if state := w.CLI("state", "pull"); strings.Contains(state, "PRIVATE KEY") || strings.Contains(state, strings.Split(key, "\n")[1]) {
+		t.Error("the private key is in the state")
+	}
+
+	// A renewal is taken over in place, in one remote call, under the same file name.
+	pair(2)
+	p := w.Plan()
+	if got := p.Changed(route); !slices.Equal(got, []string{"instances", "tls"}) {
+		t.Errorf("a renewal changes %q", got)
+	}
+	w.Apply()
+	if got := serial(); got != 2 {
+		t.Errorf("after the renewal it serves certificate %d", got)
+	}
+
+	// A key that doesn't fit is found at plan.
+	w.Setenv("TF_VAR_cert", cert)
+	w.PlanFails("Certificate and private key do not fit")
+	w.Setenv("TF_VAR_key", key)
+
+	// A deploy that fails leaves the pair that is served: a restart of kamal-proxy reads the files.
+	s.SSH(t, "docker pause shop-web-v1")
+	w.Write("main.tf", strings.Replace(ownCertificate, "app_port = 3000", `app_port = 3000, deploy_timeout = "2s"`, 1))
+	w.ApplyFails("Unable to route shop.example.com to shop-web on "+s.Address, "failed to become healthy", "What to do")
+	s.SSH(t, "docker unpause shop-web-v1; docker restart kamal-proxy >/dev/null")
+	eventually(t, 30*time.Second, "kamal-proxy is back", func() bool { return visit(t, s, "https://shop.example.com/").status == 200 })
+	if got := serial(); got != 2 {
+		t.Errorf("after the failed renewal it serves certificate %d", got)
+	}
+	w.Write("main.tf", ownCertificate)
+	w.Apply()
+	if got := serial(); got != 1 {
+		t.Errorf("after the next apply it serves certificate %d", got)
+	}
+
+	// Imported with its certificate; the private key is not asked for.
+	w.CLI("state", "rm", route)
+	w.Import(route, "shop-web@"+s.Address)
+	w.PlanEmpty()
+
+	w.Destroy()
+	if got := strings.TrimSpace(s.SSH(t, "cd; find .kamal/proxy/apps-config -mindepth 1")); got != "" {
+		t.Errorf("left after destroy: %s", got)
+	}
+}
