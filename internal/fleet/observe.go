@@ -60,7 +60,7 @@ const RoutesChanged = 75
 // sends must be what is there. It needs StatePrelude.
 func RoutesAre(sum string) sshexec.Step {
 	return sshexec.Step{
-		Title: "check that nobody changed kamal-proxy's routes meanwhile",
+		Title:  "check that nobody changed kamal-proxy's routes meanwhile",
 		Script: "routesare " + sum,
 	}
 }

@@ -94,6 +94,8 @@ type routeSite struct {
 	fresh bool
 	// marked: this run wrote its mark, what is there may be its own.
 	marked bool
+	// cut: the outcome of the last change is not known.
+	cut bool
 	// snap is what was seen last.
 	snap *fleet.Snapshot
 	// refused is why nothing was begun; done: what is wanted is there.
@@ -122,7 +124,14 @@ func (a *routeApply) run(ctx context.Context) error {
 		return a.failure(s, err)
 	})
 	stop()
-	if err == nil || !a.Create {
+	switch {
+	case err == nil:
+		err = a.finish(ctx)
+	case a.moves():
+		// The state goes on with the old service, so the next run must be
+		// free to take over what has moved already.
+		a.abandon(ctx)
+	case !a.Create:
 		err = errors.Join(err, a.finish(ctx))
 	}
 	if err != nil {
@@ -132,9 +141,12 @@ func (a *routeApply) run(ctx context.Context) error {
 	return each(a.leaving, func(s *routeSite) error { return a.leave(ctx, s) })
 }
 
+// moves says that the route goes from one service to another.
+func (a *routeApply) moves() bool { return a.Was != "" && a.Was != a.Route.Service }
+
 // isFresh says that the state doesn't have the route on the server's machine.
 func (a *routeApply) isFresh(s *routeSite) bool {
-	if a.Create || a.Was != "" && a.Was != a.Route.Service {
+	if a.Create || a.moves() {
 		return true
 	}
 	if _, ok := a.Known[s.name]; ok {
@@ -223,6 +235,7 @@ func (a *routeApply) try(ctx context.Context, s *routeSite, dry bool) (again boo
 	b := a.call(s, step)
 	s.marked = s.marked || s.fresh
 	res, after, err := s.server.Observe(ctx, b)
+	s.cut = err != nil
 	var cut *sshexec.InterruptedError
 	if errors.As(err, &cut) && ctx.Err() == nil {
 		return true, err
@@ -257,7 +270,7 @@ func (a *routeApply) call(s *routeSite, step *routeStep) sshexec.Call {
 		c.Vars = step.vars
 		c.Steps = append(c.Steps, changeStep(step.sum, step.title, step.lines...))
 	}
-	if a.Was != "" && a.Was != a.Route.Service {
+	if a.moves() {
 		c.Steps = append(c.Steps, kamal.RemoveMark(MarkKind, a.Was))
 	}
 	if s.fresh && len(a.sites) == 1 {
@@ -295,6 +308,21 @@ func (a *routeApply) mayOwn(s *routeSite) error {
 		next: fmt.Sprintf("to take it over, import it: tofu import ADDRESS '%s@%s' (or terraform import). It restarts nothing.",
 			a.Route.Service, strings.Join(a.Servers, ",")),
 	}
+}
+
+// abandon lets the next run take over at once what this one could not finish.
+func (a *routeApply) abandon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	file := sshexec.Quote(kamal.MarkPath(MarkKind, a.Route.Service))
+	step := sshexec.Step{Title: "leave the mark to the next run", Script: "! grep -qs " + sshexec.Quote(a.id) + " " + file + " || touch -d @0 " + file}
+	_ = each(a.sites, func(s *routeSite) error {
+		if s.marked {
+			// Without it the next run waits until the mark is old.
+			_, _ = s.server.Change(ctx, sshexec.Call{Title: a.what(), Steps: []sshexec.Step{step}})
+		}
+		return nil
+	})
 }
 
 // finish says that what was created is complete, where not said before.

@@ -33,7 +33,8 @@ func (i *Instance) Drift(r Route) []string {
 	if i.State == Paused && r.Maintenance == nil {
 		drift = append(drift, "maintenance")
 	}
-	if i.Stray {
+	// In maintenance nothing goes to the target, and an app that is down is a reason for it.
+	if i.Stray && r.Maintenance == nil {
 		drift = append(drift, "target")
 	}
 	return drift

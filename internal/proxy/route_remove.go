@@ -53,12 +53,34 @@ func (a *routeApply) undo(ctx context.Context) {
 		if !s.marked {
 			return nil
 		}
+		// kamal-proxy goes on with a deploy after its client is gone: an entry
+		// that isn't there yet may come, and would miss its certificate.
+		if s.cut {
+			if i, err := a.look(ctx, s); err != nil || i == nil {
+				a.warn("The failed route may still appear on "+s.name,
+					fmt.Sprintf("The deploy was interrupted, and kamal-proxy may finish it within %s. The next apply takes it over.", a.Route.DeployTimeout))
+				return nil
+			}
+		}
 		if err := a.remove(ctx, s); err != nil {
 			a.warn("The failed route could not be taken back on "+s.name,
-				fmt.Sprintf("%v\n\nThe service %s may be left at its kamal-proxy. The next apply takes it over after %s.", err, a.Route.Service, kamal.Dead))
+				fmt.Sprintf("%v\n\nThe service %s may be left at its kamal-proxy. The next apply takes it over.", err, a.Route.Service))
+			return nil
 		}
+		s.marked = false
 		return nil
 	})
+	a.abandon(ctx)
+}
+
+// look finds the route on a server now.
+func (a *routeApply) look(ctx context.Context, s *routeSite) (*Instance, error) {
+	s.server.Changed()
+	snap, err := s.server.Snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return a.observe(snap)
 }
 
 // removed is the service that is removed: the one that the state knows.
