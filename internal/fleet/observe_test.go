@@ -54,7 +54,7 @@ func TestSnapshotOfRealDockers(t *testing.T) {
 			steps := observed(t, version)
 			steps[stepDaemon].Stdout = []byte(`{"log-opts": {"max-size": "10m"}}`)
 			steps[stepMarks].Stdout = []byte("45\t" + `{"kind":"role","name":"shop-web","state":"creating","run":"run1","by":"me","at":"2026-11-23T12:00:00Z"}` + "\n3\tlock\tshop\trun1\n")
-			steps[stepCertificates].Stdout = []byte("e3b0c442  .kamal/proxy/apps-config/shop/tls/web/cert.pem\n")
+			steps[stepCertificates].Stdout = []byte(".kamal/proxy/apps-config/shop/tls/web/cert.pem\tQ0VSVAo=\n")
 			s, err := parseSnapshot("10.0.0.1", steps)
 			if err != nil {
 				t.Fatal(err)
@@ -85,7 +85,7 @@ func TestSnapshotOfRealDockers(t *testing.T) {
 			if len(s.Locks) != 1 || s.Locks[0] != (kamal.LockHolder{App: "shop", Run: "run1", Age: 3 * time.Second}) {
 				t.Errorf("locks %+v", s.Locks)
 			}
-			if s.Certificates[".kamal/proxy/apps-config/shop/tls/web/cert.pem"] != "e3b0c442" {
+			if s.Certificates[".kamal/proxy/apps-config/shop/tls/web/cert.pem"] != "CERT\n" {
 				t.Errorf("certificates %v", s.Certificates)
 			}
 		})

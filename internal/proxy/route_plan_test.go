@@ -143,7 +143,7 @@ func TestPlanRouteDoesWhatIsMissingAndNothingElse(t *testing.T) {
 func TestPlanRouteRefuses(t *testing.T) {
 	t.Parallel()
 	other := deployed(shopRoute(func(r *Route) { r.Service, r.Hosts = "other", []string{"www.example.com", "shop.example.com"} }), newID)
-	any := deployed(shopRoute(func(r *Route) { r.Service, r.Hosts = "other", nil }), newID)
+	catchAll := deployed(shopRoute(func(r *Route) { r.Service, r.Hosts = "other", nil }), newID)
 	tests := map[string]struct {
 		route  Route
 		have   []Entry
@@ -152,9 +152,9 @@ func TestPlanRouteRefuses(t *testing.T) {
 		want   string
 	}{
 		"a host of another":       {route: shopRoute(), have: []Entry{other}, on: []string{web}, want: "shop.example.com is held by the service other"},
-		"any host of another":     {route: shopRoute(func(r *Route) { r.Hosts = nil }), have: []Entry{any}, on: []string{web}, want: "any host is held by the service other"},
+		"any host of another":     {route: shopRoute(func(r *Route) { r.Hosts = nil }), have: []Entry{catchAll}, on: []string{web}, want: "any host is held by the service other"},
 		"another path":            {route: shopRoute(func(r *Route) { r.PathPrefixes = []string{"/api/"} }), have: []Entry{other}, on: []string{web}},
-		"a named host beside any": {route: shopRoute(), have: []Entry{any}, on: []string{web}},
+		"a named host beside any": {route: shopRoute(), have: []Entry{catchAll}, on: []string{web}},
 		"no container":            {route: shopRoute(), on: []string{webID + " shop-web-v1 web exited", newID + " shop-job-v1 job"}, want: "no container of shop-web runs there"},
 		"an exec container":       {route: shopRoute(), on: []string{webID + " shop-web-exec-v1 -"}, want: "no container of shop-web runs there"},
 		"no kamal-proxy":          {route: shopRoute(), on: []string{web}, change: func(s *fleet.Snapshot) { s.Proxy.Container = nil }, want: "there is no kamal-proxy"},

@@ -55,12 +55,10 @@ func (a *routeApply) undo(ctx context.Context) {
 		}
 		// kamal-proxy goes on with a deploy after its client is gone: an entry
 		// that isn't there yet may come, and would miss its certificate.
-		if s.cut {
-			if i, err := a.look(ctx, s); err != nil || i == nil {
-				a.warn("The failed route may still appear on "+s.name,
-					fmt.Sprintf("The deploy was interrupted, and kamal-proxy may finish it within %s. The next apply takes it over.", a.Route.DeployTimeout))
-				return nil
-			}
+		if s.cut && !a.isThere(ctx, s) {
+			a.warn("The failed route may still appear on "+s.name,
+				fmt.Sprintf("The deploy was interrupted, and kamal-proxy may finish it within %s. The next apply takes it over.", a.Route.DeployTimeout))
+			return nil
 		}
 		if err := a.remove(ctx, s); err != nil {
 			a.warn("The failed route could not be taken back on "+s.name,
@@ -73,14 +71,15 @@ func (a *routeApply) undo(ctx context.Context) {
 	a.abandon(ctx)
 }
 
-// look finds the route on a server now.
-func (a *routeApply) look(ctx context.Context, s *routeSite) (*Instance, error) {
+// isThere says that a server has the route for sure, after a new look.
+func (a *routeApply) isThere(ctx context.Context, s *routeSite) bool {
 	s.server.Changed()
 	snap, err := s.server.Snapshot(ctx)
 	if err != nil {
-		return nil, err
+		return false
 	}
-	return a.observe(snap)
+	i, err := a.observe(snap)
+	return err == nil && i != nil
 }
 
 // removed is the service that is removed: the one that the state knows.
