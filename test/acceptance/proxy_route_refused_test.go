@@ -112,6 +112,13 @@ resource "kamal_proxy_route" "web" {
 		t.Error("kamal-proxy's state changed")
 	}
 
+	// The same machine by another name is nothing to do there.
+	w.Write("main.tf", strings.Replace(config, "{{servers}}", `["root@{{server 0}}:22"]`, 1))
+	w.Apply()
+	if proxyState(t, s) != before {
+		t.Error("kamal-proxy's state changed with the server's name")
+	}
+
 	t.Run("by identity", func(t *testing.T) {
 		needs(t, importByIdentity)
 		w := newWorkspace(t, s)

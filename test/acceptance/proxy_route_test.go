@@ -147,6 +147,16 @@ func TestRouteIsCreatedChangedMendedAndRemoved(t *testing.T) {
 		t.Errorf("left on the server that the route left: %s %s", proxyState(t, a), a.SSH(t, "cd; ls .kamal/terraform"))
 	}
 
+	// Once more, with the server already gone.
+	w.Setenv("TF_VAR_servers", both)
+	w.Apply()
+	a.Stop(t)
+	w.Provider("ssh = merge({{ssh}}, { connect_timeout = \"3s\" })\non_unreachable = \"keep\"")
+	w.Setenv("TF_VAR_servers", `["`+b.Address+`"]`)
+	if out := w.Apply(); !says(out, a.Address+" is no longer there") || !says(out, "the service shop-next at its kamal-proxy") {
+		t.Error("it was not said what may be left on the server that is gone")
+	}
+
 	// Gone everywhere: created again.
 	proxyCLI(t, b, "remove shop-next")
 	if p = w.Plan(); p.Actions(route) != "create" {
@@ -170,9 +180,11 @@ variable "key" {
   type      = string
   ephemeral = true
 }
+# Not known before the first apply, as the address of a server that it makes.
+resource "terraform_data" "servers" { input = var.servers }
 resource "kamal_proxy_route" "web" {
   target  = { service = "shop-web", app = "shop", app_port = 3000 }
-  servers = var.servers
+  servers = terraform_data.servers.output
   hosts   = ["shop.example.com"]
   tls     = { certificate_pem = var.cert, private_key_pem = var.key }
 }
