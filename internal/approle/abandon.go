@@ -98,6 +98,9 @@ type evidence struct {
 func (r *rollout) lookAt(ctx context.Context, s *site) (evidence, error) {
 	name := s.plan.Name
 	b := newBatch("look why the new container failed")
+	// One that ends and is started again and again has its exit code only while it is down.
+	b.add("settle", sshexec.Step{Title: "let " + name + " end", KeepGoing: true, Script: fmt.Sprintf(`c=%s
+[ "$(docker container inspect -f '{{.RestartCount}}' "$c" 2>/dev/null || echo 0)" = 0 ] || { docker update --restart no "$c" && timeout 5 docker wait "$c"; } >/dev/null 2>&1 || :`, sshexec.Quote(name))})
 	b.add("inspect", sshexec.Step{Title: "inspect " + name, Script: sshexec.Join("docker", "container", "inspect", name), KeepGoing: true})
 	b.add("logs", sshexec.Step{Title: "read its log", Script: sshexec.Join("docker", "logs", "--tail", "30", name) + " 2>&1", KeepGoing: true})
 	if s.have.Entry != nil {

@@ -22,7 +22,10 @@ func FromContainer(c docker.Container, image *docker.Image, daemon []string, pri
 	}
 	s.Image = c.Config.Image
 	s.Command = commandOf(c, image, prior.Command)
-	s.Env = usersOwn(c.Env(), imageEnv(image), prior.Env, isKamalEnv)
+	s.Env = usersOwn(c.Env(), imageEnv(image), prior.Env, func(name string) bool {
+		_, hidden := prior.Secrets[name]
+		return hidden || isKamalEnv(name)
+	})
 	s.Labels = usersOwn(c.Labels(), imageLabels(image), prior.Labels, func(k string) bool {
 		return slices.Contains(kamal.ReservedLabels, k)
 	})
@@ -37,6 +40,17 @@ func FromContainer(c docker.Container, image *docker.Image, daemon []string, pri
 	s.Memory = c.HostConfig.Memory
 	s.CPUs = float64(c.HostConfig.NanoCPUs) / 1e9
 	return s
+}
+
+// secretsArrived says that a container runs with the spec's secrets.
+func (s Spec) secretsArrived(c docker.Container) bool {
+	env := c.Env()
+	for name, value := range s.Secrets {
+		if v, ok := env[name]; !ok || v != value {
+			return false
+		}
+	}
+	return true
 }
 
 // Differs names the attributes in which a container is not what spec wants;

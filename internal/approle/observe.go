@@ -35,6 +35,8 @@ type Observed struct {
 	// LogDefaults are the names of the log options that the daemon gives to
 	// every container that doesn't set them.
 	LogDefaults []string
+	// SecretNames are the variables in the role's env file on the server.
+	SecretNames []string
 	Snapshot    *fleet.Snapshot
 }
 
@@ -49,6 +51,7 @@ func Observe(snap *fleet.Snapshot, role kamal.Role, recorded string) (Observed, 
 		}
 		o.Entry = proxy.Find(entries, role.Prefix())
 	}
+	o.SecretNames = snap.EnvNames[kamal.RoleEnvFile(role)]
 	for _, l := range snap.Locks {
 		o.DeadLock = o.DeadLock || (l.App == role.App() && l.Run != "" && l.Age > kamal.Dead)
 	}

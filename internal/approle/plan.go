@@ -45,7 +45,11 @@ func Build(want Spec, have Observed) Plan {
 	case !have.Running():
 		p.swap("the container " + have.Current.ContainerName() + " does not run")
 	default:
-		if d := want.Differs(have); len(d) > 0 {
+		d := want.Differs(have)
+		if !want.secretsArrived(*have.Current) {
+			d = append(d, "secrets")
+		}
+		if len(d) > 0 {
 			p.swap("other " + strings.Join(d, ", "))
 		}
 	}

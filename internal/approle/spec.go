@@ -10,6 +10,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 )
 
 // A Spec is what a role should be, as plain values. Nothing changes it.
@@ -22,6 +23,9 @@ type Spec struct {
 	// Command is nil for the image's own.
 	Command []string
 	Env     map[string]string
+	// Secrets are the secret variables. Where a state is read back, their
+	// names are known and their values are not.
+	Secrets secret.Set
 	// AppPort is the port the app listens on; 0 for a role without one.
 	AppPort int
 	Health  proxy.Health
@@ -143,7 +147,7 @@ func (s Spec) run(address, name, random, runID string) docker.Run {
 	}
 	return docker.Run{
 		Name: name, Image: s.Image, Network: kamal.Network, Hostname: kamal.Hostname(address, random),
-		Restart: "unless-stopped", Env: env, Labels: labels, Volumes: s.Volumes,
+		Restart: "unless-stopped", Env: env, EnvNames: s.Secrets.EnvNames(), Labels: labels, Volumes: s.Volumes,
 		LogDriver: s.LogDriver, LogOpts: s.LogOptions, Memory: s.Memory, CPUs: s.CPUs, Command: s.Command,
 	}
 }

@@ -97,7 +97,9 @@ func (r *rollout) start(ctx context.Context, s *site) (string, error) {
 	if r.Create {
 		b.add("mark", kamal.WriteMark(r.mark(kamal.MarkCreating)))
 	}
-	b.add("env", sshexec.Step{Title: "write the env file", Script: "echo | put " + sshexec.Quote(kamal.RoleEnvFile(role))})
+	// Kamal's own env file, so that `kamal app exec` starts with the same secrets.
+	b.call.Vars = append(spec.Secrets.Vars(), sshexec.Var{Name: "KAMAL_ENV_FILE", Value: spec.Secrets.KamalFile(), Secret: len(spec.Secrets) > 0})
+	b.add("env", sshexec.Step{Title: "write the env file", Script: `printf '%s' "$KAMAL_ENV_FILE" | put ` + sshexec.Quote(kamal.RoleEnvFile(role))})
 	b.add("network", sshexec.Step{Title: "find the network " + kamal.Network,
 		Script: "docker network inspect kamal >/dev/null 2>&1 || docker network create kamal >/dev/null || docker network inspect kamal >/dev/null"})
 	for _, c := range s.plan.Remove {
@@ -109,7 +111,8 @@ func (r *rollout) start(ctx context.Context, s *site) (string, error) {
 	if spec.Boot.StopFirst {
 		r.addStop(b, s.plan.Old)
 	}
-	b.run("run", "run the container "+s.plan.Name, spec.run(s.server.Address(), s.plan.Name, fleet.Random(12), r.fleet.Run).Argv()...)
+	b.add("run", sshexec.Step{Title: "run the container " + s.plan.Name,
+		Script: spec.Secrets.RunScript(spec.run(s.server.Address(), s.plan.Name, fleet.Random(12), r.fleet.Run).Argv())})
 	b.run("inspect", "inspect the container "+s.plan.Name, "docker", "container", "inspect", s.plan.Name)
 	if spec.AppPort == 0 {
 		b.add("ready", readyStep(s.plan.Name, spec))

@@ -135,6 +135,12 @@ for f in ` + kamal.ProxyAppsConfigDir + `/*/tls/*/cert.pem; do
 done
 exit 0`
 
+// Only the names: the values stay where they are.
+const envFilesScript = `
+for f in ` + kamal.Dir + `/apps/*/env/*/*.env; do
+  [ ! -f "$f" ] || while IFS= read -r l; do case $l in *=*) printf '%s\t%s\n' "$f" "${l%%=*}";; esac; done < "$f" || exit
+done`
+
 // The order of the steps of an observation.
 const (
 	stepFacts = iota
@@ -143,6 +149,7 @@ const (
 	stepDaemon
 	stepMarks
 	stepCertificates
+	stepEnvFiles
 	stepContainers
 	stepImages
 	stepNetwork
@@ -157,6 +164,7 @@ func observeSteps() []sshexec.Step {
 		stepDaemon:       {Title: "read daemon.json", Script: daemonScript, KeepGoing: true},
 		stepMarks:        {Title: "read the provider's marks", Script: kamal.ListMarks, KeepGoing: true},
 		stepCertificates: {Title: "read the proxy's certificates", Script: certificatesScript, KeepGoing: true},
+		stepEnvFiles:     {Title: "list the names in the env files", Script: envFilesScript, KeepGoing: true},
 		stepContainers:   {Title: "list the containers", Script: containersScript, KeepGoing: true},
 		stepImages:       {Title: "list the images", Script: imagesScript, KeepGoing: true},
 		stepNetwork:      {Title: "look for the network", Script: networkScript, KeepGoing: true},
@@ -173,7 +181,7 @@ func parseSnapshot(server string, steps []sshexec.StepResult) (*Snapshot, error)
 	s.Docker = parseDocker(steps[stepDocker])
 	parseDockerd(string(steps[stepDockerd].Stdout), &s.Facts, &s.Docker)
 	s.Docker.DaemonJSON = string(steps[stepDaemon].Stdout)
-	for _, i := range []int{stepDockerd, stepDaemon, stepMarks, stepCertificates} {
+	for _, i := range []int{stepDockerd, stepDaemon, stepMarks, stepCertificates, stepEnvFiles} {
 		if err := failed(steps[i], server); err != nil {
 			return nil, err
 		}
@@ -185,6 +193,7 @@ func parseSnapshot(server string, steps []sshexec.StepResult) (*Snapshot, error)
 	if s.Certificates, err = parseFiles(string(steps[stepCertificates].Stdout)); err != nil {
 		return nil, err
 	}
+	s.EnvNames = parseEnvNames(string(steps[stepEnvFiles].Stdout))
 	if !s.Docker.Running {
 		return s, nil
 	}
@@ -284,6 +293,16 @@ func parseMarks(out string) ([]kamal.Mark, []kamal.LockHolder, error) {
 		marks = append(marks, m)
 	}
 	return marks, locks, nil
+}
+
+func parseEnvNames(out string) map[string][]string {
+	m := map[string][]string{}
+	for line := range strings.Lines(out) {
+		if path, name, ok := strings.Cut(strings.TrimRight(line, "\n"), "\t"); ok {
+			m[path] = append(m[path], name)
+		}
+	}
+	return m
 }
 
 // parseFiles reads lines of a path, a tab and the file's content in base64.

@@ -26,6 +26,9 @@ type Snapshot struct {
 	Marks   []kamal.Mark
 	// Locks are the deploy locks that runs of the provider hold or left.
 	Locks []kamal.LockHolder
+	// EnvNames are the names of the variables in Kamal's env files, which hold
+	// secrets, by path relative to the SSH user's home.
+	EnvNames map[string][]string
 	// Certificates are the contents (PEM, public) of the certificate files under
 	// kamal.ProxyAppsConfigDir, by path relative to the SSH user's home.
 	Certificates map[string]string

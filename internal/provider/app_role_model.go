@@ -17,6 +17,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/approle"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 )
 
 type appRoleModel struct {
@@ -29,6 +30,9 @@ type appRoleModel struct {
 	Pull             types.String   `tfsdk:"pull"`
 	Command          types.List     `tfsdk:"command"`
 	Env              types.Map      `tfsdk:"env"`
+	Secrets          types.Map      `tfsdk:"secrets"`
+	SecretsVersion   types.String   `tfsdk:"secrets_version"`
+	SecretDigests    types.Map      `tfsdk:"secret_digests"`
 	AppPort          types.Int64    `tfsdk:"app_port"`
 	Healthcheck      types.Object   `tfsdk:"healthcheck"`
 	ReadinessDelay   types.String   `tfsdk:"readiness_delay"`
@@ -192,8 +196,12 @@ func (m appRoleModel) recorded() map[string]string {
 // refresh takes over what the containers of all servers show. Where they
 // disagree, an attribute keeps the state's value, and the instances of the
 // servers that differ say so.
-func (m *appRoleModel) refresh(ctx context.Context, seen map[string]approle.Observed, kept map[string]attr.Value) diag.Diagnostics {
+func (m *appRoleModel) refresh(ctx context.Context, salt []byte, seen map[string]approle.Observed, kept map[string]attr.Value) diag.Diagnostics {
 	prior, diags := m.spec(ctx)
+	prior.Secrets = secret.Set{}
+	for _, name := range m.secretNames(seen) {
+		prior.Secrets[name] = ""
+	}
 	servers := slices.Sorted(maps.Keys(seen))
 	specs := map[string]approle.Spec{}
 	for _, s := range servers {
@@ -204,22 +212,38 @@ func (m *appRoleModel) refresh(ctx context.Context, seen map[string]approle.Obse
 	agreed := approle.Agreed(prior, slices.Collect(maps.Values(specs)))
 	m.take(agreed, prior)
 
+	var envs []map[string]string
 	instances := map[string]approle.Instance{}
 	for _, s := range servers {
 		if _, ok := specs[s]; !ok {
 			continue
 		}
 		o := seen[s]
+		envs = append(envs, o.Current.Env())
 		in, _ := o.Instance(agreed.Role, agreed.Differs(o))
 		instances[s] = in
 	}
 	m.setInstances(instances)
+	if len(envs) > 0 {
+		m.SecretDigests = seenDigests(salt, prior.Secrets.Names(), envs)
+	}
 	if len(kept) > 0 {
 		elems := m.Instances.Elements()
 		maps.Copy(elems, kept)
 		m.Instances = types.MapValueMust(types.ObjectType{AttrTypes: instanceTypes}, elems)
 	}
 	return diags
+}
+
+// secretNames are the variables that are secret: those of the state, and those
+// in the role's env file, where Kamal keeps its secrets. So an import never
+// takes a secret for a plain variable.
+func (m appRoleModel) secretNames(seen map[string]approle.Observed) []string {
+	names := slices.Collect(maps.Keys(m.SecretDigests.Elements()))
+	for _, o := range seen {
+		names = append(names, o.SecretNames...)
+	}
+	return names
 }
 
 // take writes what differs from prior into the attributes, so that what is the

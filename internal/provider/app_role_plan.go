@@ -39,22 +39,41 @@ func (r *appRoleResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 			return
 		}
 	}
+	set, known := configSecrets(ctx, req.Config, &resp.Diagnostics)
+	checkSecrets(set, plan.Env, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	before, versionBefore := types.MapNull(types.StringType), types.StringNull()
+	if state != nil {
+		before, versionBefore = state.SecretDigests, state.SecretsVersion
+		if known {
+			warnLost(set, before, &resp.Diagnostics)
+		}
+	}
+	// The framework marks computed values as unknown exactly where the
+	// configuration changes something; a roll-out because of drift is ours to see.
+	changes := state == nil || plan.ID.IsUnknown() || plan.rollsOut(*state)
+	digests := planDigests(set, known, before, salt(ctx, req.Private, &resp.Diagnostics), plan.SecretsVersion, versionBefore, changes)
+	plan.SecretDigests = digests.digests
+
 	plan.describe()
-	plan.Instances = plan.plannedInstances(state)
-	set := func(name string, v attr.Value) {
+	plan.Instances = plan.plannedInstances(state, digests.differ)
+	will := func(name string, v attr.Value) {
 		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root(name), v)...)
 	}
-	set("id", plan.ID)
-	set("version", plan.Version)
-	set("proxy", plan.Proxy)
-	set("instances", plan.Instances)
+	will("id", plan.ID)
+	will("version", plan.Version)
+	will("proxy", plan.Proxy)
+	will("instances", plan.Instances)
+	will("secret_digests", plan.SecretDigests)
 }
 
 // plannedInstances is what instances will be: the state's where nothing has to
 // be done, else for each server what is known already. Container ids are
 // unknown for all servers then, because a container that dies between plan and
 // apply gets another one too.
-func (m appRoleModel) plannedInstances(state *appRoleModel) types.Map {
+func (m appRoleModel) plannedInstances(state *appRoleModel, secretsDiffer bool) types.Map {
 	unknown := types.MapUnknown(types.ObjectType{AttrTypes: instanceTypes})
 	if m.Servers.IsUnknown() {
 		return unknown
@@ -64,7 +83,7 @@ func (m appRoleModel) plannedInstances(state *appRoleModel) types.Map {
 			return unknown
 		}
 	}
-	if state != nil && !m.rollsOut(*state) {
+	if state != nil && !secretsDiffer && !m.rollsOut(*state) {
 		return state.Instances
 	}
 	noDrift := types.ListValueMust(types.StringType, []attr.Value{})
@@ -89,7 +108,7 @@ func (m appRoleModel) plannedInstances(state *appRoleModel) types.Map {
 // configuration changes what a container is, or a server isn't as the state's
 // configuration has it.
 func (m appRoleModel) rollsOut(state appRoleModel) bool {
-	if m.changesContainers(state) {
+	if m.changesContainers(state) || m.Servers.IsUnknown() {
 		return true
 	}
 	servers := m.Servers.Elements()

@@ -11,11 +11,13 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/approle"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
@@ -60,6 +62,10 @@ func (r *appRoleResource) Create(ctx context.Context, req resource.CreateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	spec.Secrets = r.secrets(ctx, req.Config, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
 	servers := stringList(ctx, plan.Servers)
 	report, err := approle.Deploy(ctx, r.deps.fleet, approle.Deployment{
 		Spec: spec, Servers: servers, Create: true, ImportID: plan.importID(ctx)})
@@ -70,6 +76,7 @@ func (r *appRoleResource) Create(ctx context.Context, req resource.CreateRequest
 	}
 	plan.describe()
 	plan.setInstances(report.Instances)
+	plan.SecretDigests = digestsOf(keepSalt(ctx, resp.Private, resp.Private, &resp.Diagnostics), spec.Secrets)
 	resp.Diagnostics.Append(r.deps.savePins(ctx, resp.Private, servers)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, plan.identity())...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
@@ -137,7 +144,14 @@ func (r *appRoleResource) Read(ctx context.Context, req resource.ReadRequest, re
 	if importing {
 		m.takeEntry(seen)
 	}
-	resp.Diagnostics.Append(m.refresh(ctx, seen, kept)...)
+	for _, name := range m.secretNames(seen) {
+		for _, o := range seen {
+			if o.Current != nil {
+				r.deps.fleet.AddSecret(o.Current.Env()[name])
+			}
+		}
+	}
+	resp.Diagnostics.Append(m.refresh(ctx, keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), seen, kept)...)
 	m.describe()
 	resp.Diagnostics.Append(r.deps.savePins(ctx, resp.Private, servers)...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
@@ -158,7 +172,9 @@ func (r *appRoleResource) Update(ctx context.Context, req resource.UpdateRequest
 
 	plan.describe()
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, plan.identity())...)
+	secrets := r.secrets(ctx, req.Config, &resp.Diagnostics)
 	if plan.Instances.Equal(state.Instances) {
+		plan.SecretDigests = state.SecretDigests
 		// Only what counts at the next deploy has changed: timeouts, health check, order.
 		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 		return
@@ -168,6 +184,7 @@ func (r *appRoleResource) Update(ctx context.Context, req resource.UpdateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	spec.Secrets = secrets
 	servers, before := stringList(ctx, plan.Servers), stringList(ctx, state.Servers)
 	var leaving []string
 	for _, s := range before {
@@ -192,12 +209,30 @@ func (r *appRoleResource) Update(ctx context.Context, req resource.UpdateRequest
 			}
 		}
 		state.Instances = types.MapValueMust(types.ObjectType{AttrTypes: instanceTypes}, elems)
+		// Nobody knows which servers have which secrets now: the next Read does.
+		state.SecretDigests = nullElements(state.SecretDigests)
 		resp.Diagnostics.Append(resp.Identity.Set(ctx, state.identity())...)
 		resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 		return
 	}
 	plan.setInstances(report.Instances)
+	plan.SecretDigests = digestsOf(keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), spec.Secrets)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+}
+
+// secrets are those of the configuration, checked and registered for redaction.
+func (r *appRoleResource) secrets(ctx context.Context, config tfsdk.Config, diags *diag.Diagnostics) secret.Set {
+	set, known := configSecrets(ctx, config, diags)
+	if !known {
+		diags.AddAttributeError(path.Root("secrets"), "A secret is not known", "A value of secrets is still unknown while applying. This is a bug in the provider or in the CLI.")
+	}
+	for _, value := range set {
+		r.deps.fleet.AddSecret(value)
+	}
+	if err := set.Check(); err != nil {
+		diags.AddAttributeError(path.Root("secrets"), "A secret can't be handed over", err.Error()+".")
+	}
+	return set
 }
 
 func (r *appRoleResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -83,6 +84,12 @@ func appRoleSchema(ctx context.Context) schema.Schema {
 }
 
 func appRoleAttributes() map[string]schema.Attribute {
+	attrs := secretsAttributes()
+	maps.Copy(attrs, appRoleOwnAttributes())
+	return attrs
+}
+
+func appRoleOwnAttributes() map[string]schema.Attribute {
 	name := []validator.String{stringvalidator.RegexMatches(kamal.NamePattern, "may have letters, digits, - and _ only, as it becomes part of container names")}
 	replace := []planmodifier.String{stringplanmodifier.RequiresReplace()}
 	return map[string]schema.Attribute{

@@ -105,6 +105,22 @@ func (d *deps) savePins(ctx context.Context, private privateWriter, servers []st
 	return private.SetKey(ctx, hostKeysKey, b)
 }
 
+// quote and unquote are bytes as JSON, which private state wants.
+func quote(b []byte) []byte {
+	q, err := json.Marshal(b)
+	if err != nil {
+		panic(fmt.Sprintf("bytes always marshal: %v", err))
+	}
+	return q
+}
+
+func unquote(q []byte) (b []byte, err error) {
+	if len(q) > 0 {
+		err = json.Unmarshal(q, &b)
+	}
+	return b, err
+}
+
 // cutImportID splits NAME@SERVER[,SERVER…]. A server may have a user before
 // its address (root@10.0.0.1), a name never holds an @.
 func cutImportID(id string) (name string, servers []string, err error) {

@@ -1,0 +1,194 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
+)
+
+// saltKey is the private state's key for the salt of the resource's digests.
+const saltKey = "salt"
+
+// secretsAttributes are the attributes of every resource whose container takes secrets.
+func secretsAttributes() map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"secrets": schema.MapAttribute{Optional: true, WriteOnly: true, Sensitive: true, ElementType: types.StringType,
+			Validators: []validator.Map{mapvalidator.SizeAtLeast(1)},
+			MarkdownDescription: "Secret environment variables. Write-only: neither plan nor state holds them. They arrive byte for byte as given. " +
+				"Take them from ephemeral variables or resources; a literal, and a variable that is only `sensitive`, are in the plan file."},
+		"secrets_version": schema.StringAttribute{Optional: true,
+			MarkdownDescription: "For secrets whose values differ on every run: when it is set, only a change of it counts as a change of the secrets."},
+		"secret_digests": schema.MapAttribute{Computed: true, ElementType: types.StringType,
+			MarkdownDescription: "A salted digest of each secret that the containers run with, by name, so that a changed secret shows in the plan. " +
+				"Null where the servers disagree."},
+	}
+}
+
+// configSecrets reads the write-only attribute secrets, which is in the
+// configuration only. known is false where it or a value of it isn't known yet.
+func configSecrets(ctx context.Context, config tfsdk.Config, diags *diag.Diagnostics) (set secret.Set, known bool) {
+	var m types.Map
+	diags.Append(config.GetAttribute(ctx, path.Root("secrets"), &m)...)
+	if m.IsUnknown() {
+		return nil, false
+	}
+	set, known = secret.Set{}, true
+	for name, v := range m.Elements() {
+		s, ok := v.(types.String)
+		if !ok || s.IsUnknown() {
+			known = false
+			set[name] = ""
+			continue
+		}
+		set[name] = s.ValueString()
+	}
+	if m.IsNull() {
+		return nil, true
+	}
+	return set, known
+}
+
+// checkSecrets refuses, while planning, what could not arrive in a container.
+func checkSecrets(set secret.Set, env types.Map, diags *diag.Diagnostics) {
+	if err := set.Check(); err != nil {
+		diags.AddAttributeError(path.Root("secrets"), "A secret can't be handed over", err.Error()+".")
+	}
+	for name := range env.Elements() {
+		if _, both := set[name]; both {
+			diags.AddAttributeError(path.Root("env").AtMapKey(name), "A variable is given twice",
+				fmt.Sprintf("%s is in env and in secrets. Docker would take the one in env.", name))
+		}
+	}
+}
+
+// A digestPlan is what a plan says of secrets.
+type digestPlan struct {
+	// digests is the planned value of secret_digests.
+	digests types.Map
+	// differ: the containers have to be replaced because of their secrets.
+	differ bool
+}
+
+// planDigests compares the secrets of the configuration with the digests in
+// the state (null for a create). changes says that the plan changes anything
+// else: then all digests are unknown, because a value that comes from an
+// ephemeral source may be another one when the plan is applied, and what was
+// promised must come true.
+func planDigests(set secret.Set, known bool, state types.Map, salt []byte, version, versionBefore types.String, changes bool) digestPlan {
+	if set == nil {
+		if !known {
+			return digestPlan{digests: types.MapUnknown(types.StringType), differ: true}
+		}
+		return digestPlan{digests: types.MapNull(types.StringType), differ: len(state.Elements()) > 0}
+	}
+	elems := map[string]attr.Value{}
+	differ := len(set) != len(state.Elements()) || !version.Equal(versionBefore)
+	for name, value := range set {
+		before, has := state.Elements()[name].(types.String)
+		same := has && !before.IsNull() && len(salt) > 0
+		if same && version.IsNull() {
+			same = known && before.ValueString() == secret.Digest(salt, name, value)
+		}
+		differ = differ || !same
+		elems[name] = before
+		if !same || changes || !has {
+			elems[name] = types.StringUnknown()
+		}
+	}
+	if differ && !version.Equal(versionBefore) {
+		for name := range elems {
+			elems[name] = types.StringUnknown()
+		}
+	}
+	return digestPlan{digests: types.MapValueMust(types.StringType, elems), differ: differ}
+}
+
+// warnLost names the secrets that the containers have and the configuration
+// hasn't, as after an import with a generated configuration.
+func warnLost(set secret.Set, state types.Map, diags *diag.Diagnostics) {
+	var gone []string
+	for _, name := range slices.Sorted(maps.Keys(state.Elements())) {
+		if _, ok := set[name]; !ok {
+			gone = append(gone, name)
+		}
+	}
+	if len(gone) > 0 {
+		diags.AddAttributeWarning(path.Root("secrets"), "Secrets will be taken away",
+			"The containers run with these secrets, and the configuration doesn't have them: "+strings.Join(gone, ", ")+". Applying takes them away.")
+	}
+}
+
+// salt is the salt in a private state, nil where there is none.
+func salt(ctx context.Context, private privateReader, diags *diag.Diagnostics) []byte {
+	b, d := private.GetKey(ctx, saltKey)
+	diags.Append(d...)
+	s, err := unquote(b)
+	if err != nil {
+		diags.AddError("Damaged private state", "The salt of the secrets' digests is not readable: "+err.Error())
+	}
+	return s
+}
+
+// keepSalt returns the salt of a private state, or a new one that it puts there.
+func keepSalt(ctx context.Context, from privateReader, to privateWriter, diags *diag.Diagnostics) []byte {
+	s := salt(ctx, from, diags)
+	if len(s) == 0 {
+		s = secret.NewSalt()
+	}
+	diags.Append(to.SetKey(ctx, saltKey, quote(s))...)
+	return s
+}
+
+// seenDigests are the digests of what the containers run with: null for a name
+// where they disagree or one of them hasn't got it. Null where there are no names.
+func seenDigests(salt []byte, names []string, envs []map[string]string) types.Map {
+	if len(names) == 0 {
+		return types.MapNull(types.StringType)
+	}
+	elems := map[string]attr.Value{}
+	for _, name := range names {
+		elems[name] = types.StringNull()
+		if len(envs) == 0 {
+			continue
+		}
+		value, ok := envs[0][name]
+		for _, env := range envs[1:] {
+			v, has := env[name]
+			ok = ok && has && v == value
+		}
+		if ok {
+			elems[name] = types.StringValue(secret.Digest(salt, name, value))
+		}
+	}
+	return types.MapValueMust(types.StringType, elems)
+}
+
+// digestsOf are the digests of the secrets that a deploy handed over.
+func digestsOf(salt []byte, set secret.Set) types.Map {
+	return seenDigests(salt, set.Names(), []map[string]string{set})
+}
+
+// nullElements is a map with the same keys and no values.
+func nullElements(m types.Map) types.Map {
+	if m.IsNull() {
+		return m
+	}
+	elems := map[string]attr.Value{}
+	for k := range m.Elements() {
+		elems[k] = types.StringNull()
+	}
+	return types.MapValueMust(types.StringType, elems)
+}
