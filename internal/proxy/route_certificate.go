@@ -23,7 +23,10 @@ import (
 // root can't give a file away, but docker can.
 const certificatePrelude = `
 givecertificate() {
-  putdir "$certdir" && chmod 755 "$certdir" "${certdir%/*}" "${certdir%/*/*}" && rm -f "$certdir/cert.pem.new" "$certdir/key.pem.new" || return
+  putdir "$certdir" || return
+  mount=$(docker container inspect --format '{{range .Mounts}}{{if eq .Destination "` + kamal.ProxyAppsConfigMount + `"}}{{.Source}}{{end}}{{end}}' ` + Container + `) || return
+  [ "$mount" -ef ` + kamal.ProxyAppsConfigDir + ` ] || { echo "kamal-proxy mounts $mount, not ~/` + kamal.ProxyAppsConfigDir + ` of the SSH user: it was booted by another user, log in as that one" >&2; return 1; }
+  chmod 755 "$certdir" "${certdir%/*}" "${certdir%/*/*}" && rm -f "$certdir/cert.pem.new" "$certdir/key.pem.new" || return
   pid=$(docker container inspect --format '{{.State.Pid}}' ` + Container + `) || return
   uid=$(sed -n 's/^Uid:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$pid/status") && gid=$(sed -n 's/^Gid:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$pid/status") && [ -n "$uid" ] || return
   printf '%s' "$certificate" > "$certdir/cert.pem.new" && chmod 644 "$certdir/cert.pem.new" && mine "$certdir/cert.pem.new" || return

@@ -21,13 +21,19 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
-// bootProxy starts kamal-proxy as Kamal does.
+// bootProxy starts kamal-proxy as Kamal does, with root as its SSH user.
 func bootProxy(t *testing.T, s *testbed.Server) {
 	t.Helper()
+	bootProxyAs(t, s, "root")
+}
+
+// bootProxyAs starts kamal-proxy with files of an SSH user.
+func bootProxyAs(t *testing.T, s *testbed.Server, user string) {
+	t.Helper()
 	s.LogIn(t)
-	s.SSH(t, `cd
+	s.SSH(t, `cd ~`+user+`
 		docker network inspect kamal >/dev/null 2>&1 || docker network create kamal >/dev/null
-		mkdir -p .kamal/proxy/apps-config
+		mkdir -p .kamal/proxy/apps-config; chown -R `+user+` .kamal
 		docker run --name kamal-proxy --network kamal --detach --restart unless-stopped \
 			--volume kamal-proxy-config:/home/kamal-proxy/.config/kamal-proxy \
 			--volume $PWD/.kamal/proxy/apps-config:/home/kamal-proxy/.apps-config \

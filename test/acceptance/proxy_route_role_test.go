@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
@@ -26,7 +27,7 @@ resource "kamal_app_role" "web" {
   for_each = toset(["web", "api", "old"])
   service  = "shop"
   role     = each.key
-  servers  = {{servers}}
+  servers  = ["deploy@{{server 0}}"]
   image    = var.image
   app_port = 3000
 }
@@ -51,10 +52,11 @@ resource "kamal_proxy_route" "old" {
 
 // A root entry with TLS and a path of another role beside it, which inherits
 // that TLS at kamal-proxy: neither a swap nor a move of hosts leaves a diff.
+// The SSH user is not root, and not in group docker.
 func TestRoutesOfRolesStayAsTheyAreWhenRolesAreSwapped(t *testing.T) {
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
-	bootProxy(t, s)
+	bootProxyAs(t, s, testbed.User)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", twoRoles)
 	cert, key := selfSigned(t, 1, "shop.example.com", "www.example.com")
@@ -66,6 +68,10 @@ func TestRoutesOfRolesStayAsTheyAreWhenRolesAreSwapped(t *testing.T) {
 	wantVersion(t, s, "https://shop.example.com/api/", "v1")
 	if tls := dig(proxyEntry(t, s, "shop-api"), "options", "tls_enabled"); tls != true {
 		t.Fatalf("the path has not inherited TLS: %v", tls)
+	}
+
+	if got := s.SSH(t, "find ~deploy/.kamal -user root"); strings.TrimSpace(got) != "" {
+		t.Errorf("the SSH user can't change %s", got)
 	}
 
 	w.Setenv("TF_VAR_image", w.Bed.Image("app:v2"))
