@@ -76,7 +76,7 @@ func proxyRouteAttributes() map[string]schema.Attribute {
 	return map[string]schema.Attribute{
 		"target": schema.SingleNestedAttribute{Required: true,
 			MarkdownDescription: "The service and how its container is asked: `kamal_app_role.NAME.proxy`. " +
-				"To another service the route moves in one step, on each server.",
+				"To another service the route moves in one step on each server; where it keeps a host, visitors of that host get a 404 for about a tenth of a second, the time between two commands.",
 			Attributes: routeTargetAttributes()},
 		"servers": schema.ListAttribute{Required: true, ElementType: types.StringType,
 			Validators: []validator.List{listvalidator.SizeAtLeast(1), listvalidator.ValueStringsAre(serverValidator{})},
