@@ -31,9 +31,13 @@ type Run struct {
 	Options []string
 }
 
-// Argv is the whole command: the same Run gives the same bytes.
-func (r Run) Argv() []string {
-	a := []string{"docker", "run", "--detach"}
+// Argv is the whole `docker run`: the same Run gives the same bytes.
+func (r Run) Argv() []string { return r.argv("docker", "run", "--detach") }
+
+// CreateArgv is the `docker create` that makes the container without starting it.
+func (r Run) CreateArgv() []string { return r.argv("docker", "create") }
+
+func (r Run) argv(a ...string) []string {
 	add := func(flag, value string) {
 		if value != "" {
 			a = append(a, flag, value)

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -35,4 +36,13 @@ func (b *base) look(ctx context.Context, what, name string, importing bool, boun
 		b.deps.addError(&resp.Diagnostics, "read "+what, name, seen.err)
 	}
 	return nil
+}
+
+// plainly is what happened, without the advice that an error has.
+func plainly(err error) error {
+	var f *fleet.Failure
+	if errors.As(err, &f) && f.Err != nil {
+		return f.Err
+	}
+	return err
 }

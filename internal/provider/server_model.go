@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/server"
 )
@@ -102,7 +103,7 @@ func (m *serverModel) refreshDocker(s *fleet.Snapshot) error {
 		return err
 	}
 	if d.Logs {
-		if d.LogMaxSize == nil || !server.SameLogSize(*d.LogMaxSize, m.Docker.LogMaxSize.ValueString()) {
+		if d.LogMaxSize == nil || !docker.SameLogSize(*d.LogMaxSize, m.Docker.LogMaxSize.ValueString()) {
 			m.Docker.LogMaxSize = types.StringPointerValue(d.LogMaxSize)
 		}
 		m.Docker.LogMaxFile = types.Int64Null()

@@ -180,7 +180,7 @@ func (r *serverResource) Delete(ctx context.Context, req resource.DeleteRequest,
 	err := server.RemoveDocker(ctx, r.deps.fleet.Server(name))
 	if fleet.IsUnreachable(err) && r.deps.fleet.KeepUnreachable {
 		r.deps.addWarning(&resp.Diagnostics, "Docker was not removed from "+name,
-			fmt.Sprintf("%v\n\nThe server is forgotten all the same, because on_unreachable is \"keep\".", err))
+			fmt.Sprintf("%v\n\nThe server is forgotten all the same, because on_unreachable is \"keep\".", plainly(err)))
 		return
 	}
 	r.deps.addError(&resp.Diagnostics, "remove Docker", name, err)

@@ -2,7 +2,6 @@ package provider
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
@@ -57,7 +56,7 @@ func serverResourceSchema(ctx context.Context) schema.Schema {
 						MarkdownDescription: "Install Docker from the packages of the distribution (Debian, Ubuntu) where it is missing. A Docker that is there is never replaced. " +
 							"Where Docker is installed, its userland proxy is turned off, because that lets IPv6 traffic past a firewall for published ports. Default: `true`."},
 					"log_max_size": schema.StringAttribute{Optional: true, Computed: true, Default: stringdefault.StaticString(d.LogMaxSize),
-						Validators: []validator.String{logSizeValidator{}},
+						Validators: []validator.String{logSize},
 						MarkdownDescription: "Size at which a container's log is rotated, for containers that have no log options of their own: " +
 							"the daemon's `max-size`. Not set where Docker logs elsewhere than to files. Default: `10m`."},
 					"log_max_file": schema.Int64Attribute{Optional: true, Computed: true, Default: int64default.StaticInt64(d.LogMaxFile),
@@ -107,20 +106,4 @@ func serverIdentitySchema() identityschema.Schema {
 	return identityschema.Schema{Attributes: map[string]identityschema.Attribute{
 		"server": identityschema.StringAttribute{RequiredForImport: true, Description: "SSH destination of the server: [user@]address[:port]."},
 	}}
-}
-
-// logSizeValidator accepts what docker's log drivers do.
-type logSizeValidator struct{}
-
-func (logSizeValidator) Description(context.Context) string { return "a log size, as in \"10m\"" }
-
-func (v logSizeValidator) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
-
-func (v logSizeValidator) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
-	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
-		return
-	}
-	if _, err := server.ParseLogSize(req.ConfigValue.ValueString()); err != nil {
-		resp.Diagnostics.AddAttributeError(req.Path, "Invalid log size", fmt.Sprintf("%v.", err))
-	}
 }

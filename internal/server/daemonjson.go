@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 )
 
 // daemonFile is what configures dockerd beside its command line.
@@ -147,7 +148,7 @@ func ReadDaemon(text string, command []string) (*Daemon, error) {
 	if v, ok := options["log-driver"]; ok {
 		driver = v
 	}
-	if !slices.Contains([]string{"", "json-file", "local"}, driver) {
+	if !docker.LogsToFiles(driver) {
 		d.Logs = false
 		d.Why = append(d.Why, fmt.Sprintf("log_max_size and log_max_file: Docker logs to %q, which does not know them", driver))
 	}
@@ -188,7 +189,7 @@ func commandOptions(command []string) map[string]string {
 
 // logsDiffer and liveDiffers say whether the file means something else than wanted.
 func (d *Daemon) logsDiffer(want Docker) bool {
-	return d.Logs && (d.LogMaxSize == nil || !SameLogSize(*d.LogMaxSize, want.LogMaxSize) ||
+	return d.Logs && (d.LogMaxSize == nil || !docker.SameLogSize(*d.LogMaxSize, want.LogMaxSize) ||
 		d.LogMaxFile == nil || *d.LogMaxFile != strconv.FormatInt(want.LogMaxFile, 10))
 }
 
