@@ -71,8 +71,7 @@ func (e *ensuring) once(ctx context.Context) (*fleet.Snapshot, error) {
 	if err := e.adoptable(snap); err != nil {
 		return nil, err
 	}
-	have := ObserveContainer(snap)
-	action := PlanContainer(e.want, have)
+	action := PlanContainer(e.want, ObserveContainer(snap))
 	if action != Keep {
 		if taken := portsTaken(e.want, snap, parseListeners(res.Out(0))); len(taken) > 0 {
 			f := e.failure(nil)
@@ -82,7 +81,7 @@ func (e *ensuring) once(ctx context.Context) (*fleet.Snapshot, error) {
 			return nil, f
 		}
 	}
-	return e.carryOut(ctx, action, have, snap)
+	return e.carryOut(ctx, action, snap)
 }
 
 // adoptable refuses a kamal-proxy of somebody else's.
@@ -109,7 +108,7 @@ func (e *ensuring) adoptable(snap *fleet.Snapshot) error {
 	return f
 }
 
-func (e *ensuring) carryOut(ctx context.Context, action Action, have ContainerState, snap *fleet.Snapshot) (*fleet.Snapshot, error) {
+func (e *ensuring) carryOut(ctx context.Context, action Action, snap *fleet.Snapshot) (*fleet.Snapshot, error) {
 	entries, err := entriesOf(snap)
 	if err != nil {
 		return nil, e.failure(err)

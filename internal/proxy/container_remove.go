@@ -84,7 +84,7 @@ func Services(snap *fleet.Snapshot) ([]string, error) {
 // divide tells the provider's services from those of others, by its marks.
 func divide(entries []Entry, snap *fleet.Snapshot) (ours, others []string) {
 	for _, e := range entries {
-		if snap.Mark(routeMark, e.Name) != nil {
+		if snap.Mark(MarkKind, e.Name) != nil {
 			ours = append(ours, e.Name)
 		} else {
 			others = append(others, e.Name)
@@ -92,6 +92,3 @@ func divide(entries []Entry, snap *fleet.Snapshot) (ours, others []string) {
 	}
 	return ours, others
 }
-
-// routeMark is the kind of the owner marks of routes; their names are the services'.
-const routeMark = "route"

@@ -72,10 +72,10 @@ func swapContainer(run docker.Run, sum string) string {
 	run.Name = comingName
 	guard := fmt.Sprintf(`[ -n "$back" ] || exit %d`, fleet.RoutesChanged) // none was there a moment ago
 	if sum != "" {
-		guard = "(" + fleet.RoutesAre(sum).Script + ") || exit"
+		guard = "routesare " + sum + " >/dev/null"
 	}
 	return fleet.ToTheEnd(kamal.RunPrelude + fleet.StatePrelude + upPrelude + `
-f=` + flockFile + `; putdir "$(dirname $f)" && exec 9>>$f && mine $f && flock 9 || exit 1
+lockproxy
 putdir ` + kamal.ProxyAppsConfigDir + ` || exit 1
 docker network inspect ` + kamal.Network + ` >/dev/null 2>&1 || docker network create ` + kamal.Network + ` >/dev/null || exit 1
 docker rm --force ` + comingName + ` >/dev/null 2>&1
@@ -101,8 +101,8 @@ exit 92`)
 // removeContainer stops and removes it, if the routes still are those with this sum.
 func removeContainer(sum string) string {
 	return fleet.ToTheEnd(kamal.RunPrelude + fleet.StatePrelude + `
-f=` + flockFile + `; putdir "$(dirname $f)" && exec 9>>$f && mine $f && flock 9 || exit 1
-(` + fleet.RoutesAre(sum).Script + `) || exit
+lockproxy
+routesare ` + sum + ` >/dev/null
 ` + stop + `; docker rm --force ` + Container + ` >/dev/null || exit
 docker rm --force ` + comingName + ` ` + leavingName + ` >/dev/null 2>&1
 exit 0`)

@@ -208,4 +208,4 @@ func TestDestroyTellsOurServicesFromOthers(t *testing.T) {
 	}
 }
 
-func marked(service string) kamal.Mark { return kamal.Mark{Kind: routeMark, Name: service} }
+func marked(service string) kamal.Mark { return kamal.Mark{Kind: MarkKind, Name: service} }

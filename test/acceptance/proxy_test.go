@@ -34,9 +34,9 @@ func withProxy(arguments ...string) string {
 	return strings.Replace(webProxy, "kamal-proxy\"}}\"\n", "kamal-proxy\"}}\"\n  "+strings.Join(arguments, "\n  ")+"\n", 1)
 }
 
-// routeByHand runs an app of the testbed and a route to it, as somebody would
+// serveByHand runs an app of the testbed and a route to it, as somebody would
 // without this provider.
-func routeByHand(t *testing.T, s *testbed.Server, b *testbed.Bed, service string) {
+func serveByHand(t *testing.T, s *testbed.Server, b *testbed.Bed, service string) {
 	t.Helper()
 	r := b.Registry
 	s.SSH(t, fmt.Sprintf(`printf %%s %s | docker login --username %s --password-stdin %s >/dev/null 2>&1
@@ -66,7 +66,7 @@ func httpStatus(t *testing.T, s *testbed.Server, port int) int {
 	return resp.StatusCode
 }
 
-func wantStatus(t *testing.T, s *testbed.Server, port, want int) {
+func wantPort(t *testing.T, s *testbed.Server, port, want int) {
 	t.Helper()
 	if got := httpStatus(t, s, port); got != want {
 		t.Errorf("port %d answers %d, want %d", port, got, want)
@@ -103,9 +103,9 @@ func proxyLife(t *testing.T, kind testbed.Kind) {
 		'unless-stopped kamal 10m [kamal-proxy-config:/home/kamal-proxy/.config/kamal-proxy /root/.kamal/proxy/apps-config:/home/kamal-proxy/.apps-config]' ]
 		[ "$(docker port kamal-proxy 80 | head -n 1) $(docker port kamal-proxy 443 | head -n 1)" = '0.0.0.0:80 0.0.0.0:443' ]
 		! grep -r auth /root/.docker 2>/dev/null && [ -z "$(ls -d /dev/shm/docker-config.* 2>/dev/null)" ]`)
-	wantStatus(t, s, 80, http.StatusNotFound)
-	routeByHand(t, s, w.Bed, "shop-web")
-	wantStatus(t, s, 80, http.StatusOK)
+	wantPort(t, s, 80, http.StatusNotFound)
+	serveByHand(t, s, w.Bed, "shop-web")
+	wantPort(t, s, 80, http.StatusOK)
 
 	// Another version: pulled first, then put in the place of the old one.
 	before := containerID(t, s)
@@ -118,7 +118,7 @@ func proxyLife(t *testing.T, kind testbed.Kind) {
 	if calls := w.RemoteCalls(s.Address); !slices.Equal(calls[len(calls)-3:], []string{"look at kamal-proxy and its ports", "pull kamal-proxy's image", "replace kamal-proxy"}) {
 		t.Errorf("remote calls of an update: %q", calls)
 	}
-	wantStatus(t, s, 80, http.StatusOK)
+	wantPort(t, s, 80, http.StatusOK)
 	if containerID(t, s) == before {
 		t.Error("another version left the container as it was")
 	}
@@ -126,12 +126,12 @@ func proxyLife(t *testing.T, kind testbed.Kind) {
 	// Other ports and options.
 	w.Write("main.tf", withProxy(`version = "v0.9.3"`, "http_port = 8080", `bind_addresses = ["{{server 0}}", "127.0.0.1"]`, "metrics_port = 9090", "debug = true", `log_max_size = "5m"`))
 	w.Apply()
-	wantStatus(t, s, 8080, http.StatusOK)
-	wantStatus(t, s, 80, 0)
+	wantPort(t, s, 8080, http.StatusOK)
+	wantPort(t, s, 80, 0)
 	s.SSH(t, "docker inspect --format '{{.Config.Cmd}} {{.Config.ExposedPorts}}' kamal-proxy | grep -F '[kamal-proxy run --metrics-port 9090 --debug]' | grep -F 9090/tcp")
 	w.Write("main.tf", webProxy)
 	w.Apply()
-	wantStatus(t, s, 80, http.StatusOK)
+	wantPort(t, s, 80, http.StatusOK)
 
 	drifts := []struct {
 		name, spoil string
@@ -153,7 +153,7 @@ func proxyLife(t *testing.T, kind testbed.Kind) {
 			t.Errorf("%s: %s of %q, want an update of %q that says %s\n%s", d.name, p.Actions(proxyAddress), got, d.changed, d.says, p.Text)
 		}
 		w.Apply(p.File)
-		wantStatus(t, s, 80, http.StatusOK)
+		wantPort(t, s, 80, http.StatusOK)
 	}
 
 	// A version that does not come up: the old one serves again.
@@ -162,13 +162,13 @@ func proxyLife(t *testing.T, kind testbed.Kind) {
 	id := s.SSH(t, "docker inspect --format '{{.Id}}' kamal-proxy")
 	w.Write("main.tf", withProxy(`version = "v0.9.9"`))
 	w.ApplyFails("Unable to update kamal-proxy on "+s.Address, "the new kamal-proxy did not come up", "unknown command", "v0.9.2), put back, with all its routes")
-	wantStatus(t, s, 80, http.StatusOK)
+	wantPort(t, s, 80, http.StatusOK)
 	if now := s.SSH(t, "docker inspect --format '{{.Id}}' kamal-proxy"); now != id {
 		t.Errorf("after a version that did not come up %s runs, want %s", now, id)
 	}
 	w.Write("main.tf", withProxy(`version = "v0.9.8"`))
 	w.ApplyFails("Unable to update kamal-proxy on "+s.Address, "pull "+w.Bed.Image("basecamp/kamal-proxy:v0.9.8"), "it was not touched")
-	wantStatus(t, s, 80, http.StatusOK)
+	wantPort(t, s, 80, http.StatusOK)
 	w.Write("main.tf", webProxy)
 	w.PlanEmpty()
 	if left := strings.TrimSpace(s.SSH(t, "docker ps -a --format '{{.Names}}' | sort | xargs")); left != "kamal-proxy shop-web-app" {
@@ -202,7 +202,7 @@ func TestProxyNamesWhoHoldsItsPorts(t *testing.T) {
 	// Next to it, on another port.
 	w.Write("main.tf", withProxy("http_port = 8080"))
 	w.Apply()
-	wantStatus(t, s, 8080, http.StatusNotFound)
+	wantPort(t, s, 8080, http.StatusNotFound)
 	// An update to the port that is taken touches nothing either.
 	before := containerID(t, s)
 	w.Write("main.tf", webProxy)
@@ -272,7 +272,7 @@ func TestProxyUpdateInterruptsTrafficBriefly(t *testing.T) {
 		w := newWorkspace(t, s)
 		w.Write("main.tf", webProxy)
 		w.Apply()
-		routeByHand(t, s, w.Bed, "shop-web")
+		serveByHand(t, s, w.Bed, "shop-web")
 		const rate = 100
 		l, err := load.Start(t.Context(), load.Options{Targets: []load.Target{{URL: "http://shop.example.com/", Addr: s.Address + ":80"}}, Rate: rate})
 		if err != nil {
@@ -299,7 +299,7 @@ func TestProxyUpdateGoesOnWhenTheProviderIsKilled(t *testing.T) {
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webProxy)
 	w.Apply()
-	routeByHand(t, s, w.Bed, "shop-web")
+	serveByHand(t, s, w.Bed, "shop-web")
 	w.Write("main.tf", withProxy(`version = "v0.9.3"`))
 	// A request under way keeps the old proxy from stopping at once.
 	s.SSH(t, "(curl -s -m 30 'http://127.0.0.1/slow?ms=6000' >/dev/null 2>&1 &) ; sleep 0.5")
@@ -331,19 +331,19 @@ func TestProxyMovesToAnotherMachine(t *testing.T) {
 	if containerID(t, old) != before {
 		t.Error("another spelling of the server touched kamal-proxy")
 	}
-	routeByHand(t, old, w.Bed, "shop-web")
+	serveByHand(t, old, w.Bed, "shop-web")
 	w.Write("main.tf", strings.Replace(webProxy, "server 0", "server 1", 1))
 	if out := w.Apply(); !says(out, "kamal-proxy was left on root@"+old.Address) || !says(out, "it serves shop-web") {
 		t.Errorf("no word about the old machine's proxy:\n%s", out)
 	}
-	wantStatus(t, old, 80, http.StatusOK)
-	wantStatus(t, next, 80, http.StatusNotFound)
+	wantPort(t, old, 80, http.StatusOK)
+	wantPort(t, next, 80, http.StatusNotFound)
 	// Back: refused, because the one there is nobody's. Without it, the one on the left machine goes.
 	w.Write("main.tf", webProxy)
 	w.ApplyFails("Unable to boot kamal-proxy on "+old.Address, "import")
 	old.SSH(t, "docker rm -f kamal-proxy shop-web-app; docker volume rm kamal-proxy-config; rm -r .kamal/terraform")
 	w.Apply()
-	wantStatus(t, old, 80, http.StatusNotFound)
+	wantPort(t, old, 80, http.StatusNotFound)
 	next.SSH(t, "! docker inspect kamal-proxy >/dev/null 2>&1")
 }
 
