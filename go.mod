@@ -19,6 +19,7 @@ require (
 	github.com/skeema/knownhosts v1.3.3
 	go.uber.org/goleak v1.3.0
 	golang.org/x/crypto v0.58.0
+	golang.org/x/mod v0.41.0
 )
 
 require (
