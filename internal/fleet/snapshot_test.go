@@ -147,7 +147,9 @@ func TestSnapshotOutlivesTheCallerWhoBeganIt(t *testing.T) {
 	for s.underWay() == nil {
 		time.Sleep(time.Millisecond)
 	}
-	go func() { _, err := s.Snapshot(t.Context()); second <- err }()
+	waits := waiting{t.Context(), make(chan struct{}, 100)}
+	go func() { _, err := s.Snapshot(waits); second <- err }()
+	<-waits.asked
 	ssh.Break(sshtest.Faults{}) // for the next connection
 	cancel()
 	if err := <-first; !errors.Is(err, context.Canceled) {
@@ -157,6 +159,17 @@ func TestSnapshotOutlivesTheCallerWhoBeganIt(t *testing.T) {
 	if err := <-second; err != nil {
 		t.Errorf("the second: %v", err)
 	}
+}
+
+// waiting tells when somebody begins to wait for its end.
+type waiting struct {
+	context.Context
+	asked chan struct{}
+}
+
+func (w waiting) Done() <-chan struct{} {
+	w.asked <- struct{}{}
+	return w.Context.Done()
 }
 
 func (s *Server) underWay() *taking {
