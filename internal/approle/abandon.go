@@ -1,6 +1,7 @@
 package approle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +50,7 @@ func (r *rollout) abandon(ctx context.Context, s *site, cause error, last Probe)
 	}
 	if !isInterrupted(cause) {
 		f.Cause, f.Next = diagnose(r.Spec, s, last, evidence)
+		f.Next = cmp.Or(f.Next, "mend what the error output tells of, and apply again.")
 	}
 	if errors.Is(cause, errNotHealthy) {
 		f.Step = fmt.Sprintf("wait up to %s for the new container to get healthy", r.Spec.DeployTimeout)
@@ -61,15 +63,16 @@ func (r *rollout) abandon(ctx context.Context, s *site, cause error, last Probe)
 		b.run("rm", "remove the new container "+s.plan.Name, "docker", "rm", "--force", evidence.container.ID)
 	}
 	r.addRestore(b, s)
-	if res, err := s.server.Change(ctx, b.call); err != nil {
-		f.Running += "\nThe new container could not be removed: " + err.Error()
-		s.cleanupErr = err
-	} else if err := b.failed(res); err != nil {
-		f.Running += "\nThe new container could not be removed: " + err.Error()
-		s.cleanupErr = err
-	} else {
-		s.newID = ""
+	res, err := s.server.Change(ctx, b.call)
+	if err == nil {
+		err = b.failed(res)
 	}
+	if err != nil {
+		f.Running = "not certain, because the new container could not be taken away: " + err.Error()
+		s.cleanupErr = err
+		return f
+	}
+	s.newID = ""
 	return f
 }
 
@@ -79,8 +82,8 @@ func (r *rollout) addRestore(b *batch, s *site) {
 		b.add("rename", sshexec.Step{Title: "give " + c.ContainerName() + " its name back", KeepGoing: true,
 			Script: sshexec.Join("docker", "rename", c.ID, c.ContainerName())})
 	}
-	if r.Spec.Boot.StopFirst && s.have.Running() {
-		b.run("restart", "start the old container "+s.have.Current.ContainerName()+" again", "docker", "start", s.have.Current.ID)
+	if old := s.old(); r.Spec.Boot.StopFirst && old != nil {
+		b.run("restart", "start the old container "+old.ContainerName()+" again", "docker", "start", old.ID)
 	}
 }
 
@@ -142,7 +145,7 @@ func (r *rollout) putBack(ctx context.Context) error {
 	defer cancel()
 	var back []*site
 	for _, s := range r.sites {
-		if s.switched && s.plan.Swap && s.newID != "" && s.have.Running() {
+		if s.switched && s.plan.Swap && s.newID != "" && s.old() != nil {
 			back = append(back, s)
 		}
 	}

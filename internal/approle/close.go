@@ -100,7 +100,7 @@ func (r *rollout) report(ctx context.Context, failed error) Report {
 		if r.Create && s.newID == "" && s.cleanupErr == nil {
 			return nil // what is there is not this run's
 		}
-		if in, ok := have.Instance(r.Spec.Role, nil); ok {
+		if in, ok := have.Instance(r.Spec, nil); ok {
 			rep.Instances[s.name] = in
 		}
 		return nil
@@ -124,7 +124,7 @@ func (r *rollout) onlyLeftovers(rep *Report) {
 
 // keep fills the instance of a server on which nothing had to be done.
 func (r *rollout) keep(s *site) {
-	if in, ok := s.have.Instance(r.Spec.Role, nil); ok {
+	if in, ok := s.have.Instance(r.Spec, nil); ok {
 		s.instance = &in
 	}
 }

@@ -257,15 +257,24 @@ func (r *rollout) running() string {
 	return strings.Join(lines, "\n")
 }
 
+// old is the container that ran before and is there to go back to, nil if there is none.
+func (s *site) old() *docker.Container {
+	if !s.have.Running() || s.plan.removes(s.have.Current.ID) {
+		return nil
+	}
+	return s.have.Current
+}
+
 // runningNow says what serves on a server.
 func (s *site) runningNow(spec Spec) string {
+	old := s.old()
 	switch {
 	case s.switched:
 		return "the new version, container " + s.plan.Name
-	case s.have.Running() && spec.Boot.StopFirst && s.newID != "":
-		return "the old version was started again, container " + s.have.Current.ContainerName()
-	case s.have.Running():
-		return fmt.Sprintf("the old version goes on as before, container %s (%s)", s.have.Current.ContainerName(), s.have.Current.Config.Image)
+	case old != nil && spec.Boot.StopFirst && s.started:
+		return "the old version was started again, container " + old.ContainerName()
+	case old != nil:
+		return fmt.Sprintf("the old version goes on as before, container %s (%s)", old.ContainerName(), old.Config.Image)
 	case s.have.Snapshot == nil:
 		return "what ran before, nothing was changed"
 	default:

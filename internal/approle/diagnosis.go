@@ -3,6 +3,7 @@ package approle
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -133,14 +134,11 @@ func otherPort(e seenAt) string {
 	if e.image == nil || e.image.Config == nil || len(e.image.Config.ExposedPorts) == 0 {
 		return ""
 	}
-	other := ""
-	for p := range e.image.Config.ExposedPorts {
-		if strings.HasPrefix(p, fmt.Sprintf("%d/", e.spec.AppPort)) {
-			return ""
-		}
-		other = p
+	ports := slices.Sorted(maps.Keys(e.image.Config.ExposedPorts))
+	if slices.ContainsFunc(ports, func(p string) bool { return strings.HasPrefix(p, fmt.Sprintf("%d/", e.spec.AppPort)) }) {
+		return ""
 	}
-	return other
+	return ports[0]
 }
 
 // diagnose says what was seen of a new container that failed, the likely

@@ -22,11 +22,11 @@ func FromContainer(c docker.Container, image *docker.Image, daemon []string, pri
 	}
 	s.Image = c.Config.Image
 	s.Command = commandOf(c, image, prior.Command)
-	s.Env = usersOwn(c.Env(), imageEnv(image), prior.Env, func(name string) bool {
+	s.Env = usersOwn(c.Env(), image, docker.Image.Env, prior.Env, func(name string) bool {
 		_, hidden := prior.Secrets[name]
 		return hidden || isKamalEnv(name)
 	})
-	s.Labels = usersOwn(c.Labels(), imageLabels(image), prior.Labels, func(k string) bool {
+	s.Labels = usersOwn(c.Labels(), image, imageLabels, prior.Labels, func(k string) bool {
 		return slices.Contains(kamal.ReservedLabels, k)
 	})
 	s.Volumes = volumesOf(c, prior.Volumes)
@@ -86,13 +86,19 @@ func sameImage(a, b string) bool {
 }
 
 // usersOwn are the entries of have that the user set: those of prior, and those
-// that the image doesn't have like that.
-func usersOwn(have, fromImage, prior map[string]string, reserved func(string) bool) map[string]string {
+// that the image doesn't have like that. Where the image is gone from the
+// server nobody can tell what is its, and those of prior are all.
+func usersOwn(have map[string]string, image *docker.Image, of func(docker.Image) map[string]string, prior map[string]string, reserved func(string) bool) map[string]string {
 	out := map[string]string{}
 	for k, v := range have {
-		_, wanted := prior[k]
-		given, inherited := fromImage[k]
-		if !reserved(k) && (wanted || !inherited || given != v) {
+		own := false
+		if _, wanted := prior[k]; wanted {
+			own = true
+		} else if image != nil && !reserved(k) {
+			given, inherited := of(*image)[k]
+			own = !inherited || given != v
+		}
+		if own {
 			out[k] = v
 		}
 	}
@@ -102,15 +108,8 @@ func usersOwn(have, fromImage, prior map[string]string, reserved func(string) bo
 	return out
 }
 
-func imageEnv(image *docker.Image) map[string]string {
-	if image == nil {
-		return nil
-	}
-	return image.Env()
-}
-
-func imageLabels(image *docker.Image) map[string]string {
-	if image == nil || image.Config == nil {
+func imageLabels(image docker.Image) map[string]string {
+	if image.Config == nil {
 		return nil
 	}
 	return image.Config.Labels

@@ -26,12 +26,13 @@ func (r *rollout) finish(ctx context.Context, s *site) error {
 		s.before = e.Targets()[0]
 	}
 	return r.change(ctx, s, "switch to the new container", s.target(spec), func(b *batch) {
+		// First, so that the new container is known whatever the tidying up comes to.
+		b.run("inspect", "inspect the new container", "docker", "container", "inspect", s.newID)
 		if !spec.Boot.StopFirst {
 			r.addStop(b, s.plan.Old)
 		}
 		b.run("latest", "tag the image as the latest one", "docker", "tag", spec.Image, r.repository()+":"+spec.Role.LatestTag())
 		b.add("audit", r.audit("Booted app version "+spec.Version()))
-		b.run("inspect", "inspect the new container", "docker", "container", "inspect", s.newID)
 	})
 }
 
@@ -42,9 +43,9 @@ func (r *rollout) settle(ctx context.Context, s *site) error {
 		target = s.plan.Target.ShortID() + ":" + strconv.Itoa(r.Spec.AppPort)
 	}
 	err := r.change(ctx, s, "finish what an earlier run began", target, func(b *batch) {
+		b.run("inspect", "inspect the container", "docker", "container", "inspect", s.have.Current.ID)
 		r.addStop(b, s.plan.Old)
 		b.add("audit", r.audit("Finished booting app version "+r.Spec.Version()))
-		b.run("inspect", "inspect the container", "docker", "container", "inspect", s.have.Current.ID)
 	})
 	if err != nil {
 		return r.failure(s, "", "", "", err)
@@ -134,7 +135,7 @@ func (r *rollout) note(s *site, b *batch, res *sshexec.Result) {
 		return
 	}
 	have := Observed{Server: s.name, Current: &list[0], Image: s.imageOf(r.Spec), Snapshot: s.have.Snapshot}
-	if in, ok := have.Instance(r.Spec.Role, nil); ok {
+	if in, ok := have.Instance(r.Spec, nil); ok {
 		s.instance = &in
 	}
 }

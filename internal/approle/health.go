@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
@@ -53,16 +54,15 @@ var errNoForwarding = errors.New("sshd on the server does not forward connection
 // The error is errNoForwarding where the server's sshd forbids it, ctx's error
 // where the container did not get healthy in time, nil where it is healthy.
 func probe(ctx context.Context, server dialer, containerIP, target string, h proxy.Health) (Probe, error) {
-	_, port, err := net.SplitHostPort(target)
+	id, port, err := net.SplitHostPort(target)
 	if err != nil {
 		return Probe{}, fmt.Errorf("target %q: %w", target, err)
 	}
 	if h.Port > 0 {
-		port = fmt.Sprint(h.Port)
-		target = net.JoinHostPort(target[:len(target)-len(port)], port)
+		port = strconv.Itoa(h.Port)
 	}
 	if h.Host == "" {
-		h.Host = target
+		h.Host = net.JoinHostPort(id, port)
 	}
 	var last Probe
 	for {
@@ -86,15 +86,14 @@ func probe(ctx context.Context, server dialer, containerIP, target string, h pro
 // before it tells more.
 func ask(ctx context.Context, server dialer, address string, h proxy.Health, before Probe) Probe {
 	host := h.Host
-	u := &url.URL{Scheme: "http", Host: address, Path: h.Path}
+	// JoinPath, because kamal-proxy does it: it takes the path as escaped already.
+	u := (&url.URL{Scheme: "http", Host: address}).JoinPath(h.Path)
 	one, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return server.Dial(ctx, network, address)
-		},
-		DisableKeepAlives: true,
-	}
+	// Not DisableKeepAlives, which sends a header that kamal-proxy doesn't.
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return server.Dial(ctx, network, address)
+	}}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		// kamal-proxy follows redirects. One that leaves the container, or

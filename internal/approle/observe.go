@@ -1,6 +1,7 @@
 package approle
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -21,8 +22,9 @@ const MarkKind = "role"
 type Observed struct {
 	Server string
 	// Current is the container that is the role: the running one that the
-	// proxy sends traffic to, else the newest running one, else the recorded
-	// one, else the newest. Nil: there is none.
+	// proxy sends traffic to, else the running one that the state knows (a
+	// newer one may be what a run that died left half-booted), else the newest
+	// running one, else the recorded one, else the newest. Nil: there is none.
 	Current *docker.Container
 	// Others are the role's other containers, newest first.
 	Others []docker.Container
@@ -69,8 +71,8 @@ func Observe(snap *fleet.Snapshot, role kamal.Role, recorded string) (Observed, 
 			all = append(all, c)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b docker.Container) int {
-		return b.CreatedAt().Compare(a.CreatedAt())
+	slices.SortFunc(all, func(a, b docker.Container) int {
+		return cmp.Or(b.CreatedAt().Compare(a.CreatedAt()), strings.Compare(a.ID, b.ID))
 	})
 	i := current(all, o.Entry, recorded)
 	if i < 0 {
@@ -83,10 +85,10 @@ func Observe(snap *fleet.Snapshot, role kamal.Role, recorded string) (Observed, 
 }
 
 func current(newestFirst []docker.Container, entry *proxy.Entry, recorded string) int {
-	running := func(c docker.Container) bool { return c.Running() }
 	tests := []func(docker.Container) bool{
 		func(c docker.Container) bool { return c.Running() && entry != nil && targets(entry, c.ShortID()) },
-		func(c docker.Container) bool { return running(c) },
+		func(c docker.Container) bool { return c.Running() && c.ID == recorded },
+		docker.Container.Running,
 		func(c docker.Container) bool { return c.ID == recorded },
 		func(docker.Container) bool { return true },
 	}
@@ -104,6 +106,18 @@ func targets(e *proxy.Entry, shortID string) bool {
 
 // Running says that the role runs on the server.
 func (o Observed) Running() bool { return o.Current != nil && o.Current.Running() }
+
+// serves says that kamal-proxy sends the role's traffic to Current.
+func (o Observed) serves() bool {
+	return o.Entry != nil && o.Current != nil && targets(o.Entry, o.Current.ShortID())
+}
+
+// unfinished says that Current is what a run left that began to create the
+// role and died: nobody knows whether it was ever ready.
+func (o Observed) unfinished() bool {
+	return o.Mark != nil && o.Mark.State == kamal.MarkCreating && o.Current != nil &&
+		o.Current.Labels()[kamal.LabelRun] == o.Mark.Run && !o.serves()
+}
 
 // stale are the running containers of the role besides Current: of a run that died, or started by hand.
 func (o Observed) stale() []docker.Container {
@@ -127,9 +141,10 @@ type Instance struct {
 	Drift []string
 }
 
-// Instance describes what is there. differs are the names of the attributes
-// in which the server's container differs from the state.
-func (o Observed) Instance(role kamal.Role, differs []string) (Instance, bool) {
+// Instance describes what is there of the role that spec wants. differs are
+// the names of the attributes in which the server's container differs from the
+// state.
+func (o Observed) Instance(spec Spec, differs []string) (Instance, bool) {
 	if o.Current == nil {
 		return Instance{}, false
 	}
@@ -148,11 +163,14 @@ func (o Observed) Instance(role kamal.Role, differs []string) (Instance, bool) {
 	for _, c := range o.stale() {
 		in.Drift = append(in.Drift, "another container of the role runs: "+c.ContainerName())
 	}
-	if o.Entry != nil && in.Running && !targets(o.Entry, o.Current.ShortID()) {
+	if spec.AppPort > 0 && o.Entry != nil && in.Running && !o.serves() {
 		in.Drift = append(in.Drift, "kamal-proxy sends traffic to "+strings.Join(o.Entry.Targets(), ", "))
 	}
+	if o.unfinished() {
+		in.Drift = append(in.Drift, "a run that died did not finish creating it")
+	}
 	if o.DeadLock {
-		in.Drift = append(in.Drift, "a run that died left the deploy lock of "+role.App())
+		in.Drift = append(in.Drift, "a run that died left the deploy lock of "+spec.Role.App())
 	}
 	return in, true
 }

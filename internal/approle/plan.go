@@ -22,8 +22,9 @@ type Plan struct {
 	// Rename is a container that has the new one's name and is kept: it is the
 	// one that serves, or a stopped one of the same version.
 	Rename *docker.Container
-	// Remove are containers that no one needs: the new one's name is taken by
-	// one that runs and never served, left by a run that died.
+	// Remove are containers that no one needs, left by a run that died: one
+	// that has the new one's name, runs and never served, and what an
+	// unfinished create made.
 	Remove []docker.Container
 	// Old are the running containers to stop once the new one serves.
 	Old []docker.Container
@@ -42,6 +43,8 @@ func Build(want Spec, have Observed) Plan {
 	switch {
 	case have.Current == nil:
 		p.swap("there is no container of the role")
+	case have.unfinished():
+		p.swap("a run that died did not finish creating it")
 	case !have.Running():
 		p.swap("the container " + have.Current.ContainerName() + " does not run")
 	default:
@@ -54,26 +57,27 @@ func Build(want Spec, have Observed) Plan {
 		}
 	}
 	if !p.Swap {
-		p.settle(have)
+		p.settle(want, have)
 		return p
 	}
 	p.Pull = want.PullAlways || findImage(want.Image, have.Snapshot.Images) == nil
-	if have.Running() {
-		p.Old = append(p.Old, *have.Current)
-	}
-	for _, c := range have.stale() {
-		if c.ContainerName() == p.Name {
+	for _, c := range have.all() {
+		current := c.ID == have.Current.ID
+		switch {
+		case current && have.unfinished(), !current && c.Running() && c.ContainerName() == p.Name:
 			p.Remove = append(p.Remove, c)
-		} else {
+		case c.ContainerName() == p.Name:
+			p.Rename = &c
+		}
+		if c.Running() && !p.removes(c.ID) {
 			p.Old = append(p.Old, c)
 		}
 	}
-	for _, c := range have.all() {
-		if c.ContainerName() == p.Name && !slices.ContainsFunc(p.Remove, func(r docker.Container) bool { return r.ID == c.ID }) {
-			p.Rename = &c
-		}
-	}
 	return p
+}
+
+func (p Plan) removes(id string) bool {
+	return slices.ContainsFunc(p.Remove, func(c docker.Container) bool { return c.ID == id })
 }
 
 func (p *Plan) swap(why string) {
@@ -82,8 +86,8 @@ func (p *Plan) swap(why string) {
 }
 
 // settle is for a server whose container fits: what a run that died left.
-func (p *Plan) settle(have Observed) {
-	if have.Entry != nil && !targets(have.Entry, have.Current.ShortID()) {
+func (p *Plan) settle(want Spec, have Observed) {
+	if want.AppPort > 0 && have.Entry != nil && !have.serves() {
 		p.Why = append(p.Why, "kamal-proxy sends traffic elsewhere")
 		p.Target = have.Current
 	}

@@ -15,6 +15,11 @@ import (
 
 // prepare gets the image and looks at it. Nothing that runs is touched.
 func (r *rollout) prepare(ctx context.Context, s *site) error {
+	if s.have.Entry != nil && r.Spec.AppPort == 0 {
+		service := r.Spec.Role.Prefix()
+		return r.failure(s, "", "kamal-proxy sends traffic to the service "+service+", and the role has no app_port to send it to: its visitors would be left without an app",
+			"give app_port, or remove the service first: take its kamal_proxy_route out, or run docker exec kamal-proxy kamal-proxy remove "+service+".", nil)
+	}
 	if s.have.Entry != nil && r.Spec.AppPort > 0 {
 		// Better now than when the new container waits for its traffic.
 		if _, err := s.have.Entry.DeployArgv(r.target("preflight:80")); err != nil {
@@ -142,7 +147,7 @@ func (r *rollout) addStop(b *batch, list []docker.Container) {
 	for _, c := range list {
 		argv := []string{"docker", "stop"}
 		if g := r.Spec.stopGrace(); g > 0 {
-			argv = append(argv, "--time", strconv.Itoa(g))
+			argv = append(argv, "-t", strconv.Itoa(g)) // its long name changed with docker 28
 		}
 		b.run("stop", "stop the old container "+c.ContainerName(), append(argv, c.ID)...)
 	}

@@ -207,10 +207,11 @@ func TestServerAddress(t *testing.T) {
 	t.Parallel()
 	f := New(sshexec.NewPool(nil, nil))
 	for name, want := range map[string]string{"10.0.0.1": "10.0.0.1", "deploy@shop.example.com:2222": "shop.example.com", "root@[fd00::1]:22": "fd00::1"} {
-		if got := f.Server(name).Address(); got != want {
+		s := f.Server(name)
+		if got := s.Address(); got != want {
 			t.Errorf("%s: %s", name, got)
 		}
-		if f.Server(name) != f.Server(name) {
+		if f.Server(name) != s {
 			t.Errorf("%s is two servers", name)
 		}
 	}

@@ -220,7 +220,7 @@ func (m *appRoleModel) refresh(ctx context.Context, salt []byte, seen map[string
 		}
 		o := seen[s]
 		envs = append(envs, o.Current.Env())
-		in, _ := o.Instance(agreed.Role, agreed.Differs(o))
+		in, _ := o.Instance(agreed, agreed.Differs(o))
 		instances[s] = in
 	}
 	m.setInstances(instances)
