@@ -2,16 +2,11 @@ package provider
 
 import (
 	"context"
-	"errors"
-	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
-	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 )
 
 // ModifyPlan says what an apply will make of each server. It dials nothing:
@@ -34,7 +29,7 @@ func (r *appRoleResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		}
 	}
 	if state != nil {
-		plan.refuseUnseen(*state, &resp.Diagnostics)
+		refuseUnseen("kamal_app_role "+roleID(plan.role()), plan.Servers, state.Instances, &resp.Diagnostics)
 		if resp.Diagnostics.HasError() {
 			return
 		}
@@ -140,36 +135,4 @@ func (m appRoleModel) changesContainers(state appRoleModel) bool {
 		}
 	}
 	return false
-}
-
-// unseenInstance is the instance of a server that did not answer: nobody knows
-// whether it runs.
-func unseenInstance(in types.Object, why string) types.Object {
-	a := in.Attributes()
-	a["running"] = types.BoolNull()
-	a["drift"] = types.ListValueMust(types.StringType, []attr.Value{types.StringValue("not seen: " + why)})
-	return types.ObjectValueMust(instanceTypes, a)
-}
-
-// refuseUnseen makes an error of each server that Read could not ask, unless
-// it leaves the role: to plan on what nobody saw would be a guess.
-func (m appRoleModel) refuseUnseen(state appRoleModel, diags *diag.Diagnostics) {
-	for _, s := range m.Servers.Elements() {
-		name, ok := s.(types.String)
-		if !ok || name.IsUnknown() {
-			continue
-		}
-		in, ok := state.Instances.Elements()[name.ValueString()].(types.Object)
-		if !ok || !in.Attributes()["running"].IsNull() {
-			continue
-		}
-		why := ""
-		if drift, ok := in.Attributes()["drift"].(types.List); ok && len(drift.Elements()) > 0 {
-			why, _ = strings.CutPrefix(drift.Elements()[0].(types.String).ValueString(), "not seen: ")
-		}
-		f := fleet.Failure{What: "read kamal_app_role " + roleID(m.role()), Server: name.ValueString(), Err: errors.New(why),
-			Running: "not known. The state is kept as it was.",
-			Next:    "mend the server or the way to it. If it is gone for good, take it out of servers; what was on it is then forgotten."}
-		diags.AddAttributeError(path.Root("servers"), f.Summary(), f.Detail())
-	}
 }

@@ -108,6 +108,15 @@ func (r *appRoleResource) Read(ctx context.Context, req resource.ReadRequest, re
 	asked := r.deps.observe(ctx, servers)
 	for _, name := range servers {
 		o := asked[name]
+		if o.err == nil && o.snapshot.Docker.Installed && !o.snapshot.Docker.Running && !importing {
+			// Nothing runs, and what is there can't be listed. A kamal_server of the same plan may mend that.
+			r.deps.addWarning(&resp.Diagnostics, what+" could not be refreshed on "+name, "Docker does not answer there: "+o.snapshot.Docker.Failure)
+			if in, ok := m.Instances.Elements()[name].(types.Object); ok {
+				kept[name] = stoppedInstance(in)
+			}
+			found = true
+			continue
+		}
 		if o.err == nil {
 			var have approle.Observed
 			if have, o.err = approle.Observe(o.snapshot, m.role(), recorded[name]); o.err == nil {
@@ -116,15 +125,13 @@ func (r *appRoleResource) Read(ctx context.Context, req resource.ReadRequest, re
 				continue
 			}
 		}
-		// A server that is gone may be leaving the list in this very plan,
-		// which only ModifyPlan can see: it makes an error of it otherwise.
 		if in, ok := m.Instances.Elements()[name].(types.Object); ok && fleet.IsGone(o.err) && !importing {
 			found = true
 			if fleet.IsUnreachable(o.err) && r.deps.fleet.KeepUnreachable {
 				r.deps.warnKept(&resp.Diagnostics, what, []string{name}, o.err)
 				kept[name] = in
 			} else {
-				kept[name] = unseenInstance(in, r.deps.fleet.Redact(o.err.Error()))
+				kept[name] = unseen(ctx, in, r.deps.fleet.Redact(o.err.Error()))
 			}
 			continue
 		}
@@ -259,6 +266,13 @@ func (r *appRoleResource) warn(diags *diag.Diagnostics, warnings []approle.Warni
 	for _, w := range warnings {
 		r.deps.addWarning(diags, w.Summary, w.Detail)
 	}
+}
+
+// stoppedInstance is an instance that does not run, with all else as the state said.
+func stoppedInstance(in types.Object) types.Object {
+	a := in.Attributes()
+	a["running"] = types.BoolValue(false)
+	return types.ObjectValueMust(instanceTypes, a)
 }
 
 // ImportState takes `service/role[/destination]@server[,server…]`, or the identity.

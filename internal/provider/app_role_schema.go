@@ -178,7 +178,7 @@ func appRoleOwnAttributes() map[string]schema.Attribute {
 				"container":  schema.StringAttribute{Computed: true, MarkdownDescription: "Id of the container."},
 				"image":      schema.StringAttribute{Computed: true, MarkdownDescription: "Image that it was started from."},
 				"digest":     schema.StringAttribute{Computed: true, MarkdownDescription: "Digest of the image in its registry, or its id where it has none."},
-				"running":    schema.BoolAttribute{Computed: true, MarkdownDescription: "Whether the container runs. Null: the server did not answer, so nobody knows."},
+				"running":    schema.BoolAttribute{Computed: true, MarkdownDescription: "Whether the container runs."},
 				"machine_id": schema.StringAttribute{Computed: true, MarkdownDescription: "The machine, whatever it is called."},
 				"drift": schema.ListAttribute{Computed: true, ElementType: types.StringType,
 					MarkdownDescription: "What is not as it should be on this server and shows in no other attribute. Empty is right."},

@@ -35,6 +35,12 @@ func (r *proxyRouteResource) ModifyPlan(ctx context.Context, req resource.Modify
 			plan.ForwardHeaders = types.BoolUnknown()
 		}
 	}
+	if state != nil {
+		refuseUnseen("kamal_proxy_route "+plan.importID(ctx).ValueString(), plan.Servers, state.Instances, &resp.Diagnostics)
+		if resp.Diagnostics.HasError() {
+			return
+		}
+	}
 	touches := true
 	if state != nil && plan.known(ctx) {
 		wanted, diags := plan.route(ctx)

@@ -157,6 +157,10 @@ func (r *proxyRouteResource) look(ctx context.Context, what, service string, ser
 			r.deps.warnKept(&l.diags, what, []string{s}, err)
 			keep(s)
 			continue
+		case err != nil && fleet.IsGone(err) && known[s] != nil && !importing:
+			keep(s)
+			l.kept[s] = unseen(ctx, known[s].(types.Object), r.deps.fleet.Redact(err.Error()))
+			continue
 		case err == nil && snap.Docker.Installed && !snap.Docker.Running && !importing:
 			// kamal_server or kamal_proxy of the same plan may mend that: it must go on.
 			r.deps.addWarning(&l.diags, what+" could not be refreshed on "+s, "Docker does not answer there: "+snap.Docker.Failure+"\n\nIts state is kept as it was.")

@@ -151,7 +151,8 @@ func TestRouteIsCreatedChangedMendedAndRemoved(t *testing.T) {
 	w.Setenv("TF_VAR_servers", both)
 	w.Apply()
 	a.Stop(t)
-	w.Provider("ssh = merge({{ssh}}, { connect_timeout = \"3s\" })\non_unreachable = \"keep\"")
+	w.Provider("ssh = merge({{ssh}}, { connect_timeout = \"3s\" })")
+	w.PlanFails("Unable to read kamal_proxy_route shop-next@", "on "+a.Address, "cannot reach "+a.Address)
 	w.Setenv("TF_VAR_servers", `["`+b.Address+`"]`)
 	if out := w.Apply(); !says(out, a.Address+" is no longer there") || !says(out, "the service shop-next at its kamal-proxy") {
 		t.Error("it was not said what may be left on the server that is gone")
