@@ -149,7 +149,7 @@ func (r *rollout) putBack(ctx context.Context) error {
 			back = append(back, s)
 		}
 	}
-	return each(back, func(s *site) error {
+	return fleet.Each(back, func(s *site) error {
 		err := r.putBackOne(ctx, s)
 		if err != nil {
 			return &fleet.Failure{What: "put " + r.Spec.Role.Prefix() + " back to " + r.Spec.Role.Version(s.have.Current.ContainerName()), Server: s.name,

@@ -19,7 +19,7 @@ func (r *rollout) close(ctx context.Context, failed error) {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	undo := r.Create && failed != nil
-	_ = each(r.all(), func(s *site) error {
+	_ = fleet.Each(r.all(), func(s *site) error {
 		if !r.isLocked(s) {
 			return nil
 		}
@@ -82,7 +82,7 @@ func (r *rollout) report(ctx context.Context, failed error) Report {
 	// After a failure only a new look tells the truth.
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
-	_ = each(r.all(), func(s *site) error {
+	_ = fleet.Each(r.all(), func(s *site) error {
 		if s.gone {
 			return nil
 		}
@@ -160,7 +160,7 @@ func (r *rollout) remove(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return each(r.sites, func(s *site) error { return r.removeFrom(ctx, s) })
+	return fleet.Each(r.sites, func(s *site) error { return r.removeFrom(ctx, s) })
 }
 
 func (r *rollout) removeFrom(ctx context.Context, s *site) error {
@@ -215,7 +215,7 @@ func mine(have Observed, recorded string) (list, others []docker.Container) {
 func (r *rollout) release(ctx context.Context) {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
-	_ = each(r.all(), func(s *site) error {
+	_ = fleet.Each(r.all(), func(s *site) error {
 		if r.isLocked(s) {
 			_, err := s.server.Change(ctx, sshexec.Call{Title: "give the deploy lock back", Steps: []sshexec.Step{kamal.Unlock(r.Spec.Role.App(), r.fleet.Run)}})
 			return err

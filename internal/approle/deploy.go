@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
@@ -144,13 +143,13 @@ func (r *rollout) run(ctx context.Context) error {
 	}
 	// Everything that can fail without touching what runs comes before the
 	// first change on any server.
-	if err := each(swaps, func(s *site) error { return r.prepare(ctx, s) }); err != nil {
+	if err := fleet.Each(swaps, func(s *site) error { return r.prepare(ctx, s) }); err != nil {
 		return err
 	}
 	if err := r.roll(ctx); err != nil {
 		return err
 	}
-	return each(r.leaving, func(s *site) error { return r.leave(ctx, s) })
+	return fleet.Each(r.leaving, func(s *site) error { return r.leave(ctx, s) })
 }
 
 // roll takes the servers in order, boot.limit at a time.
@@ -162,7 +161,7 @@ func (r *rollout) roll(ctx context.Context) error {
 	}
 	for i, group := range r.Spec.Boot.groups(names) {
 		if i > 0 && r.Spec.Boot.Wait > 0 {
-			if err := pause(ctx, r.Spec.Boot.Wait); err != nil {
+			if err := fleet.Pause(ctx, r.Spec.Boot.Wait); err != nil {
 				return &fleet.Failure{What: r.what(), Step: "wait between two groups of servers", Err: err, Running: r.running()}
 			}
 		}
@@ -170,7 +169,7 @@ func (r *rollout) roll(ctx context.Context) error {
 		for j, n := range group {
 			sites[j] = bySite[n]
 		}
-		err := each(sites, func(s *site) error {
+		err := fleet.Each(sites, func(s *site) error {
 			switch {
 			case s.plan.Swap:
 				return r.swap(ctx, s)
@@ -190,28 +189,6 @@ func (r *rollout) roll(ctx context.Context) error {
 	return nil
 }
 
-// each runs f for all sites at once and joins their errors in the sites' order.
-func each(sites []*site, f func(*site) error) error {
-	errs := make([]error, len(sites))
-	var wg sync.WaitGroup
-	for i, s := range sites {
-		wg.Go(func() { errs[i] = f(s) })
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // keepAlive gives signs of life on the locked servers, so that nobody takes
 // this run for dead, until stop is called.
 func (r *rollout) keepAlive(ctx context.Context) (stop func()) {
@@ -222,9 +199,9 @@ func (r *rollout) keepAlive(ctx context.Context) (stop func()) {
 		files = files[:1]
 	}
 	wg.Go(func() {
-		for pause(ctx, kamal.Beat) == nil {
+		for fleet.Pause(ctx, kamal.Beat) == nil {
 			// A beat that fails is followed by the next; the steps check the lock before each effect.
-			_ = each(r.all(), func(s *site) error {
+			_ = fleet.Each(r.all(), func(s *site) error {
 				if !r.isLocked(s) {
 					return nil
 				}

@@ -81,7 +81,7 @@ func (r *rollout) lock(ctx context.Context, s *site) error {
 		if holder.Run == "" && !holder.Automatic() || time.Now().After(until) {
 			return r.lockFailure(s, holder)
 		}
-		if err := pause(ctx, 2*time.Second); err != nil {
+		if err := fleet.Pause(ctx, 2*time.Second); err != nil {
 			f := r.lockFailure(s, holder)
 			f.Err = err
 			return f

@@ -118,7 +118,7 @@ func (a *routeApply) run(ctx context.Context) error {
 		return err
 	}
 	stop := a.keepAlive(ctx)
-	err := each(a.sites, func(s *routeSite) error {
+	err := fleet.Each(a.sites, func(s *routeSite) error {
 		err := a.bring(ctx, s, false)
 		s.done = err == nil
 		return a.failure(s, err)
@@ -138,7 +138,7 @@ func (a *routeApply) run(ctx context.Context) error {
 		return err
 	}
 	a.leaving = slices.DeleteFunc(a.leaving, a.renamed)
-	return each(a.leaving, func(s *routeSite) error { return a.leave(ctx, s) })
+	return fleet.Each(a.leaving, func(s *routeSite) error { return a.leave(ctx, s) })
 }
 
 // moves says that the route goes from one service to another.
@@ -164,7 +164,7 @@ func (a *routeApply) renamed(s *routeSite) bool {
 
 // check refuses what must not begin, on all servers, before anything is changed.
 func (a *routeApply) check(ctx context.Context) error {
-	_ = each(a.sites, func(s *routeSite) error {
+	_ = fleet.Each(a.sites, func(s *routeSite) error {
 		s.refused = a.bring(ctx, s, true)
 		return nil
 	})
@@ -196,7 +196,7 @@ func (a *routeApply) bring(ctx context.Context, s *routeSite, dry bool) error {
 		case err == nil && !again:
 			return nil
 		case errors.As(err, &r) && r.held && time.Now().Before(until):
-			if pause(ctx, hostPoll) != nil {
+			if fleet.Pause(ctx, hostPoll) != nil {
 				return err
 			}
 			n = 0
@@ -316,7 +316,7 @@ func (a *routeApply) abandon(ctx context.Context) {
 	defer cancel()
 	file := sshexec.Quote(kamal.MarkPath(MarkKind, a.Route.Service))
 	step := sshexec.Step{Title: "leave the mark to the next run", Script: "! grep -qs " + sshexec.Quote(a.id) + " " + file + " || touch -d @0 " + file}
-	_ = each(a.sites, func(s *routeSite) error {
+	_ = fleet.Each(a.sites, func(s *routeSite) error {
 		if s.marked {
 			// Without it the next run waits until the mark is old.
 			_, _ = s.server.Change(ctx, sshexec.Call{Title: a.what(), Steps: []sshexec.Step{step}})
@@ -327,7 +327,7 @@ func (a *routeApply) abandon(ctx context.Context) {
 
 // finish says that what was created is complete, where not said before.
 func (a *routeApply) finish(ctx context.Context) error {
-	return each(a.sites, func(s *routeSite) error {
+	return fleet.Each(a.sites, func(s *routeSite) error {
 		if !s.marked || !s.done || len(a.sites) == 1 {
 			return nil
 		}
@@ -352,7 +352,7 @@ func (a *routeApply) keepAlive(ctx context.Context) (stop func()) {
 			continue
 		}
 		wg.Go(func() {
-			for pause(ctx, kamal.Beat) == nil {
+			for fleet.Pause(ctx, kamal.Beat) == nil {
 				// A beat that fails is followed by the next.
 				_, _ = s.server.Read(ctx, sshexec.Call{Title: "give a sign of life", Steps: []sshexec.Step{step}})
 			}
@@ -366,7 +366,7 @@ func (a *routeApply) report(ctx context.Context, failed error) RouteReport {
 	rep := RouteReport{Instances: map[string]*Instance{}}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
-	_ = each(slices.Concat(a.sites, a.leaving), func(s *routeSite) error {
+	_ = fleet.Each(slices.Concat(a.sites, a.leaving), func(s *routeSite) error {
 		if s.gone || a.Create && failed != nil || failed == nil && slices.Contains(a.leaving, s) {
 			return nil
 		}
@@ -398,25 +398,4 @@ func (a *routeApply) observe(snap *fleet.Snapshot) (*Instance, error) {
 		return ObserveRoute(a.Was, snap)
 	}
 	return i, err
-}
-
-func each(sites []*routeSite, f func(*routeSite) error) error {
-	errs := make([]error, len(sites))
-	var wg sync.WaitGroup
-	for i, s := range sites {
-		wg.Go(func() { errs[i] = f(s) })
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -19,7 +19,7 @@ func RemoveRoute(ctx context.Context, f *fleet.Fleet, r Route, servers []string)
 	for _, n := range servers {
 		a.sites = append(a.sites, &routeSite{name: n, server: f.Server(n)})
 	}
-	err := each(a.sites, func(s *routeSite) error {
+	err := fleet.Each(a.sites, func(s *routeSite) error {
 		err := a.remove(ctx, s)
 		if err != nil && f.KeepUnreachable && fleet.IsUnreachable(err) {
 			a.warn(s.name+" does not answer", fmt.Sprintf("%v\n\nThe route %s was forgotten there, because on_unreachable is \"keep\". If the server comes back, its kamal-proxy still has it.", err, r.Service))
@@ -49,7 +49,7 @@ func (a *routeApply) leave(ctx context.Context, s *routeSite) error {
 func (a *routeApply) undo(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
-	_ = each(a.sites, func(s *routeSite) error {
+	_ = fleet.Each(a.sites, func(s *routeSite) error {
 		if !s.marked {
 			return nil
 		}
