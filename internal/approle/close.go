@@ -168,6 +168,9 @@ func (r *rollout) removeFrom(ctx context.Context, s *site) error {
 		return nil
 	}
 	service := r.Spec.Role.Prefix()
+	if err := r.hidden(s, "remove "+service); err != nil {
+		return err
+	}
 	list, others := mine(s.have, r.Recorded[s.name])
 	if len(others) > 0 {
 		r.warn("Another container of "+service+" was left on "+s.name,
@@ -229,6 +232,9 @@ func (r *rollout) release(ctx context.Context) {
 func (r *rollout) leave(ctx context.Context, s *site) error {
 	if s.gone {
 		return nil
+	}
+	if err := r.hidden(s, "take "+r.Spec.Role.Prefix()+" off"); err != nil {
+		return err
 	}
 	b := newBatch("take the role off the server")
 	b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))

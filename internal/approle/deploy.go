@@ -252,6 +252,8 @@ func (s *site) runningNow(spec Spec) string {
 		return "the old version was started again, container " + old.ContainerName()
 	case old != nil:
 		return fmt.Sprintf("the old version goes on as before, container %s (%s)", old.ContainerName(), old.Config.Image)
+	case s.have.Snapshot != nil && s.have.Hidden() != "":
+		return "not known, without docker"
 	case s.have.Snapshot == nil:
 		return "what ran before, nothing was changed"
 	default:

@@ -127,15 +127,23 @@ func (r *rollout) checkAll() error {
 	return errors.Join(errs...)
 }
 
+// hidden is the failure of a server whose docker does not answer, nil where it does.
+func (r *rollout) hidden(s *site, what string) error {
+	why := s.have.Hidden()
+	if why == "" {
+		return nil
+	}
+	return &fleet.Failure{What: what, Server: s.name, Cause: why, Running: s.runningNow(r.Spec),
+		Next: "start docker (systemctl start docker), or add a kamal_server for the server, and apply again."}
+}
+
 func (r *rollout) check(s *site) error {
+	if hidden := r.hidden(s, r.what()); hidden != nil {
+		return hidden
+	}
 	f := &fleet.Failure{What: r.what(), Server: s.name, Running: s.runningNow(r.Spec)}
-	d := s.have.Snapshot.Docker
-	switch {
-	case !d.Installed:
+	if !s.have.Snapshot.Docker.Installed {
 		f.Cause, f.Next = "docker is not installed on the server", "add a kamal_server for it, and take `servers` from its `server` attribute, so that it comes first."
-		return f
-	case !d.Running:
-		f.Cause, f.Next = "docker does not answer: "+d.Failure, "start it (systemctl start docker), or add a kamal_server for the server, and apply again."
 		return f
 	}
 	if !r.Create {

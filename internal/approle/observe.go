@@ -107,6 +107,15 @@ func targets(e *proxy.Entry, shortID string) bool {
 // Running says that the role runs on the server.
 func (o Observed) Running() bool { return o.Current != nil && o.Current.Running() }
 
+// Hidden says why nobody can tell what there is of the role: docker is on the
+// server and doesn't answer, so that its containers are not known. "" else.
+func (o Observed) Hidden() string {
+	if d := o.Snapshot.Docker; d.Installed && !d.Running {
+		return "docker does not answer: " + d.Failure
+	}
+	return ""
+}
+
 // serves says that kamal-proxy sends the role's traffic to Current.
 func (o Observed) serves() bool {
 	return o.Entry != nil && o.Current != nil && targets(o.Entry, o.Current.ShortID())

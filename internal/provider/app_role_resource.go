@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -120,6 +121,16 @@ func (r *appRoleResource) Read(ctx context.Context, req resource.ReadRequest, re
 		if o.err == nil {
 			var have approle.Observed
 			if have, o.err = approle.Observe(o.snapshot, m.role(), recorded[name]); o.err == nil {
+				if why := have.Hidden(); why != "" {
+					// Its containers are there, whatever became of docker.
+					found = true
+					if in, ok := m.Instances.Elements()[name].(types.Object); ok {
+						kept[name] = hiddenInstance(in, why)
+					} else if importing {
+						r.deps.addError(&resp.Diagnostics, "import "+what, name, errors.New(why))
+					}
+					continue
+				}
 				seen[name] = have
 				found = found || have.Current != nil
 				continue
@@ -301,6 +312,8 @@ func (r *appRoleResource) ImportState(ctx context.Context, req resource.ImportSt
 	set("deploy_timeout", types.StringValue(defaultDeployTimeout))
 	set("drain_timeout", types.StringValue(defaultDrainTimeout))
 	set("boot", defaultBoot)
+	// What is at its default must not be taken for what the daemon adds.
+	set("logging", defaultLogging)
 	set("retain_containers", types.Int64Value(defaultRetain))
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, id)...)
 }

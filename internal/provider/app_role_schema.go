@@ -131,7 +131,7 @@ func appRoleOwnAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "Volumes and bind mounts: `name:/path[:options]` or `/host/path:/path[:options]`."},
 		"labels": schema.MapAttribute{Optional: true, ElementType: types.StringType,
 			Validators: []validator.Map{mapvalidator.SizeAtLeast(1),
-				mapvalidator.KeysAre(stringvalidator.NoneOf(kamal.ReservedLabels...))},
+				mapvalidator.KeysAre(stringvalidator.NoneOf(kamal.ReservedLabels...), labelNameValidator())},
 			MarkdownDescription: "Labels of the containers. `service`, `role` and `destination` are Kamal's own."},
 		"logging": schema.SingleNestedAttribute{Optional: true, Computed: true, Default: objectdefault.StaticValue(defaultLogging),
 			MarkdownDescription: "Where the container's output goes. Default: `json-file`, rotated at 10 MB.",

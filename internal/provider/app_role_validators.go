@@ -28,6 +28,11 @@ func envNameValidator() validator.String {
 	return stringvalidator.RegexMatches(regexp.MustCompile(`^[^=\s\x00]+$`), "is no name for an environment variable")
 }
 
+// labelNameValidator accepts names that docker takes whole: it cuts a label at its first =.
+func labelNameValidator() validator.String {
+	return stringvalidator.RegexMatches(regexp.MustCompile(`^[^=\s]+$`), "is no name for a label")
+}
+
 // imageValidator accepts image references with a tag or a digest.
 type imageValidator struct{}
 
