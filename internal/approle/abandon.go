@@ -57,15 +57,15 @@ func (r *rollout) abandon(ctx context.Context, s *site, cause error, last Probe)
 		f.Err = nil
 	}
 
-	b := newBatch("remove the new container")
-	b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+	b := fleet.NewBatch("remove the new container")
+	b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
 	if evidence.container != nil {
-		b.run("rm", "remove the new container "+s.plan.Name, "docker", "rm", "--force", evidence.container.ID)
+		b.Run("rm", "remove the new container "+s.plan.Name, "docker", "rm", "--force", evidence.container.ID)
 	}
 	r.addRestore(b, s)
-	res, err := s.server.Change(ctx, b.call)
+	res, err := s.server.Change(ctx, b.Call)
 	if err == nil {
-		err = b.failed(res)
+		err = b.Failed(res)
 	}
 	if err != nil {
 		f.Running = "not certain, because the new container could not be taken away: " + err.Error()
@@ -77,13 +77,13 @@ func (r *rollout) abandon(ctx context.Context, s *site, cause error, last Probe)
 }
 
 // addRestore gives the old container its name back, and starts it where boot.order stopped it.
-func (r *rollout) addRestore(b *batch, s *site) {
+func (r *rollout) addRestore(b *fleet.Batch, s *site) {
 	if c := s.plan.Rename; c != nil {
-		b.add("rename", sshexec.Step{Title: "give " + c.ContainerName() + " its name back", KeepGoing: true,
+		b.Add("rename", sshexec.Step{Title: "give " + c.ContainerName() + " its name back", KeepGoing: true,
 			Script: sshexec.Join("docker", "rename", c.ID, c.ContainerName())})
 	}
 	if old := s.old(); r.Spec.Boot.StopFirst && old != nil {
-		b.run("restart", "start the old container "+old.ContainerName()+" again", "docker", "start", old.ID)
+		b.Run("restart", "start the old container "+old.ContainerName()+" again", "docker", "start", old.ID)
 	}
 }
 
@@ -100,30 +100,30 @@ type evidence struct {
 // lookAt asks for the new container, its last log lines and the proxy's, in one call.
 func (r *rollout) lookAt(ctx context.Context, s *site) (evidence, error) {
 	name := s.plan.Name
-	b := newBatch("look why the new container failed")
+	b := fleet.NewBatch("look why the new container failed")
 	// One that ends and is started again and again has its exit code only while it is down.
-	b.add("settle", sshexec.Step{Title: "let " + name + " end", KeepGoing: true, Script: fmt.Sprintf(`c=%s
+	b.Add("settle", sshexec.Step{Title: "let " + name + " end", KeepGoing: true, Script: fmt.Sprintf(`c=%s
 [ "$(docker container inspect -f '{{.RestartCount}}' "$c" 2>/dev/null || echo 0)" = 0 ] || { docker update --restart no "$c" && timeout 5 docker wait "$c"; } >/dev/null 2>&1 || :`, sshexec.Quote(name))})
-	b.add("inspect", sshexec.Step{Title: "inspect " + name, Script: sshexec.Join("docker", "container", "inspect", name), KeepGoing: true})
-	b.add("logs", sshexec.Step{Title: "read its log", Script: sshexec.Join("docker", "logs", "--tail", "30", name) + " 2>&1", KeepGoing: true})
+	b.Add("inspect", sshexec.Step{Title: "inspect " + name, Script: sshexec.Join("docker", "container", "inspect", name), KeepGoing: true})
+	b.Add("logs", sshexec.Step{Title: "read its log", Script: sshexec.Join("docker", "logs", "--tail", "30", name) + " 2>&1", KeepGoing: true})
 	if s.have.Entry != nil {
-		b.add("state", sshexec.Step{Title: "read kamal-proxy's routes", Script: "proxystate", KeepGoing: true})
-		b.add("proxy", sshexec.Step{Title: "read kamal-proxy's log", Script: sshexec.Join("docker", "logs", "--since", "2m", "--tail", "200", proxy.Container) + " 2>&1", KeepGoing: true})
+		b.Add("state", sshexec.Step{Title: "read kamal-proxy's routes", Script: "proxystate", KeepGoing: true})
+		b.Add("proxy", sshexec.Step{Title: "read kamal-proxy's log", Script: sshexec.Join("docker", "logs", "--since", "2m", "--tail", "200", proxy.Container) + " 2>&1", KeepGoing: true})
 	}
-	res, err := s.server.Read(ctx, b.call)
+	res, err := s.server.Read(ctx, b.Call)
 	if err != nil {
 		return evidence{}, err
 	}
-	e := evidence{logs: b.out(res, "logs")}
-	if list, err := docker.ParseContainers(b.result(res, "inspect").Stdout); err == nil && len(list) == 1 && list[0].Labels()[kamal.LabelRun] == r.fleet.Run {
+	e := evidence{logs: b.Out(res, "logs")}
+	if list, err := docker.ParseContainers(b.Result(res, "inspect").Stdout); err == nil && len(list) == 1 && list[0].Labels()[kamal.LabelRun] == r.fleet.Run {
 		e.container = &list[0]
 		id := e.container.ShortID()
-		for line := range strings.Lines(b.out(res, "proxy")) {
+		for line := range strings.Lines(b.Out(res, "proxy")) {
 			if strings.Contains(line, id) && strings.Contains(line, "ealthcheck") {
 				e.proxyLog = strings.TrimSpace(line)
 			}
 		}
-		if entries, err := proxy.ParseState(b.out(res, "state")); err == nil {
+		if entries, err := proxy.ParseState(b.Out(res, "state")); err == nil {
 			entry := proxy.Find(entries, r.Spec.Role.Prefix())
 			e.serves = entry != nil && targets(entry, id)
 		}
@@ -163,26 +163,26 @@ func (r *rollout) putBack(ctx context.Context) error {
 
 func (r *rollout) putBackOne(ctx context.Context, s *site) error {
 	old := *s.have.Current
-	b := newBatch("start the old container again")
-	b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+	b := fleet.NewBatch("start the old container again")
+	b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
 	if r.Spec.Boot.StopFirst {
-		b.run("stop first", "stop the failed version's container", "docker", "stop", s.newID)
+		b.Run("stop first", "stop the failed version's container", "docker", "stop", s.newID)
 	}
-	b.run("start", "start "+old.ContainerName(), "docker", "start", old.ID)
-	b.run("inspect", "inspect it", "docker", "container", "inspect", old.ID)
-	b.add("state", sshexec.Step{Title: "read kamal-proxy's routes", Script: "proxystate || [ $? = 70 ]"})
-	res, err := s.server.Change(ctx, b.call)
+	b.Run("start", "start "+old.ContainerName(), "docker", "start", old.ID)
+	b.Run("inspect", "inspect it", "docker", "container", "inspect", old.ID)
+	b.Add("state", sshexec.Step{Title: "read kamal-proxy's routes", Script: "proxystate || [ $? = 70 ]"})
+	res, err := s.server.Change(ctx, b.Call)
 	if err != nil {
 		return err
 	}
-	if err := b.failed(res); err != nil {
+	if err := b.Failed(res); err != nil {
 		return err
 	}
-	list, err := docker.ParseContainers(b.result(res, "inspect").Stdout)
+	list, err := docker.ParseContainers(b.Result(res, "inspect").Stdout)
 	if err != nil || len(list) != 1 {
 		return fmt.Errorf("docker container inspect gave %d containers: %w", len(list), err)
 	}
-	if err := s.refreshEntry(r.Spec.Role, b.out(res, "state")); err != nil {
+	if err := s.refreshEntry(r.Spec.Role, b.Out(res, "state")); err != nil {
 		return err
 	}
 	failed := s.newID
@@ -200,14 +200,14 @@ func (r *rollout) putBackOne(ctx context.Context, s *site) error {
 			return fmt.Errorf("the old container did not get healthy again: %w", err)
 		}
 	}
-	err = r.change(ctx, s, "switch back to the old container", s.oldTarget(r.Spec), func(b *batch) {
-		b.run("stop", "remove the failed version's container", "docker", "rm", "--force", failed)
+	err = r.change(ctx, s, "switch back to the old container", s.oldTarget(r.Spec), func(b *fleet.Batch) {
+		b.Run("stop", "remove the failed version's container", "docker", "rm", "--force", failed)
 		if c := s.plan.Rename; c != nil {
-			b.run("rename", "give "+c.ContainerName()+" its name back", "docker", "rename", c.ID, c.ContainerName())
+			b.Run("rename", "give "+c.ContainerName()+" its name back", "docker", "rename", c.ID, c.ContainerName())
 		}
-		b.run("latest", "tag the old image as the latest one", "docker", "tag", old.InspectResponse.Image, r.repository()+":"+r.Spec.Role.LatestTag())
-		b.add("audit", r.audit("Put back app version "+r.Spec.Role.Version(old.ContainerName())))
-		b.run("inspect", "inspect the old container", "docker", "container", "inspect", old.ID)
+		b.Run("latest", "tag the old image as the latest one", "docker", "tag", old.InspectResponse.Image, r.repository()+":"+r.Spec.Role.LatestTag())
+		b.Add("audit", r.audit("Put back app version "+r.Spec.Role.Version(old.ContainerName())))
+		b.Run("inspect", "inspect the old container", "docker", "container", "inspect", old.ID)
 	})
 	if err != nil {
 		s.newID = failed

@@ -23,21 +23,21 @@ func (r *rollout) close(ctx context.Context, failed error) {
 		if !r.isLocked(s) {
 			return nil
 		}
-		b := newBatch("give the deploy lock back")
+		b := fleet.NewBatch("give the deploy lock back")
 		switch {
 		case undo:
 			r.addUndo(b, s)
-			b.add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
+			b.Add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
 		case failed != nil:
-			b.add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
+			b.Add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
 		default:
 			r.addClosing(b, s)
 		}
-		res, err := s.server.Change(ctx, b.call)
+		res, err := s.server.Change(ctx, b.Call)
 		if err == nil {
-			err = b.failed(res)
+			err = b.Failed(res)
 		}
-		if b.done(res, "unlock") {
+		if b.Done(res, "unlock") {
 			r.setLocked(s, false)
 		}
 		if err != nil {
@@ -54,15 +54,15 @@ func (r *rollout) close(ctx context.Context, failed error) {
 
 // addUndo takes away what a failed create made: the new containers and the
 // mark. What was there before stays.
-func (r *rollout) addUndo(b *batch, s *site) {
+func (r *rollout) addUndo(b *fleet.Batch, s *site) {
 	if !s.started {
 		return
 	}
-	b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
-	b.add("rm", sshexec.Step{Title: "remove the new container " + s.plan.Name,
+	b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+	b.Add("rm", sshexec.Step{Title: "remove the new container " + s.plan.Name,
 		Script: "ids=$(" + sshexec.Join("docker", "ps", "--all", "--quiet", "--filter", "label="+kamal.LabelRun+"="+r.fleet.Run,
 			"--filter", "name=^"+s.plan.Name+"$") + `) || exit; [ -z "$ids" ] || docker rm --force $ids`})
-	b.add("mark", kamal.RemoveMark(MarkKind, r.Spec.Role.Prefix()))
+	b.Add("mark", kamal.RemoveMark(MarkKind, r.Spec.Role.Prefix()))
 }
 
 // report says what is there after the roll-out.
@@ -180,15 +180,15 @@ func (r *rollout) removeFrom(ctx context.Context, s *site) error {
 		r.warn("kamal-proxy on "+s.name+" still has the service "+service,
 			"Its target is gone now ("+strings.Join(e.Targets(), ", ")+"), so that its visitors get errors until the role is created again. The service is the route's to remove (kamal_proxy_route).")
 	}
-	b := newBatch("remove the role")
-	b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+	b := fleet.NewBatch("remove the role")
+	b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
 	r.addRemove(b, list, len(others) == 0)
-	b.add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
-	res, err := s.server.Change(ctx, b.call)
+	b.Add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
+	res, err := s.server.Change(ctx, b.Call)
 	if err == nil {
-		err = b.failed(res)
+		err = b.Failed(res)
 	}
-	if b.done(res, "unlock") {
+	if b.Done(res, "unlock") {
 		r.setLocked(s, false)
 	}
 	if err != nil {
@@ -236,8 +236,8 @@ func (r *rollout) leave(ctx context.Context, s *site) error {
 	if err := r.hidden(s, "take "+r.Spec.Role.Prefix()+" off"); err != nil {
 		return err
 	}
-	b := newBatch("take the role off the server")
-	b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+	b := fleet.NewBatch("take the role off the server")
+	b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
 	if s.have.Entry != nil {
 		done, err := s.server.QueueProxy(ctx)
 		if err != nil {
@@ -245,16 +245,16 @@ func (r *rollout) leave(ctx context.Context, s *site) error {
 		}
 		defer done()
 		service := r.Spec.Role.Prefix()
-		b.add("drain", proxy.ChangeSteps(s.have.Snapshot.Proxy.Sum, "drain and remove the service "+service+" at kamal-proxy",
+		b.Add("drain", proxy.ChangeSteps(s.have.Snapshot.Proxy.Sum, "drain and remove the service "+service+" at kamal-proxy",
 			proxy.StopArgv(service, r.Spec.DrainTimeout, ""), proxy.RemoveArgv(service))...)
 	}
 	r.addRemove(b, s.have.all(), true)
-	b.add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
-	res, err := s.server.Change(ctx, b.call)
+	b.Add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
+	res, err := s.server.Change(ctx, b.Call)
 	if err == nil {
-		err = b.failed(res)
+		err = b.Failed(res)
 	}
-	if b.done(res, "unlock") {
+	if b.Done(res, "unlock") {
 		r.setLocked(s, false)
 	}
 	if err != nil {
@@ -264,7 +264,7 @@ func (r *rollout) leave(ctx context.Context, s *site) error {
 }
 
 // addRemove stops and removes containers, and with them the role's files and mark where nobody else needs them.
-func (r *rollout) addRemove(b *batch, list []docker.Container, files bool) {
+func (r *rollout) addRemove(b *fleet.Batch, list []docker.Container, files bool) {
 	var ids []string
 	for _, c := range list {
 		if c.Running() {
@@ -273,7 +273,7 @@ func (r *rollout) addRemove(b *batch, list []docker.Container, files bool) {
 		ids = append(ids, c.ID)
 	}
 	if len(ids) > 0 {
-		b.add("rm", sshexec.Step{Title: "remove the containers of the role",
+		b.Add("rm", sshexec.Step{Title: "remove the containers of the role",
 			Script: "for c in " + strings.Join(ids, " ") + `; do ! docker container inspect "$c" >/dev/null 2>&1 || docker rm --force "$c" || exit; done`})
 	}
 	if !files {
@@ -281,8 +281,8 @@ func (r *rollout) addRemove(b *batch, list []docker.Container, files bool) {
 	}
 	role := r.Spec.Role
 	dir := sshexec.Quote(kamal.AppDir(role.App()))
-	b.add("files", sshexec.Step{Title: "remove the role's files",
+	b.Add("files", sshexec.Step{Title: "remove the role's files",
 		Script: "rm -f " + sshexec.Quote(kamal.RoleEnvFile(role)) + "; rmdir " + dir + "/env/roles " + dir + "/env " + dir + " 2>/dev/null; :"})
-	b.add("mark", kamal.RemoveMark(MarkKind, role.Prefix()))
-	b.add("audit", r.audit("Removed app"))
+	b.Add("mark", kamal.RemoveMark(MarkKind, role.Prefix()))
+	b.Add("audit", r.audit("Removed app"))
 }

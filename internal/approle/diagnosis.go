@@ -1,7 +1,6 @@
 package approle
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,7 +8,6 @@ import (
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
 // A symptom is a way in which deploys fail again and again in production, and
@@ -181,35 +179,6 @@ func diagnose(spec Spec, s *site, last Probe, e evidence) (cause, next string) {
 		line("  The container's last log lines:\n%s", indent(tail(e.logs, 15)))
 	}
 	return strings.TrimSpace(b.String()), next
-}
-
-// pullAdvice says what to do when an image can't be pulled. Docker tells the
-// reason in words only; where none is recognised, its words have to do.
-func (r *rollout) pullAdvice(s *site, err error) string {
-	var step *sshexec.StepError
-	if !errors.As(err, &step) {
-		return ""
-	}
-	host, _ := docker.Registry(r.Spec.Image)
-	_, login := r.fleet.Logins[host]
-	text := strings.ToLower(string(step.Stderr))
-	has := func(words ...string) bool {
-		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
-	}
-	switch {
-	case has("manifest unknown", "not found: manifest", "manifest for"):
-		return "push " + r.Spec.Image + " first, or mend the tag: the registry " + host + " answers, but has no such image."
-	case has("unauthorized", "denied", "no basic auth", "authentication required", "incorrect username"):
-		if login {
-			return "check the username and the password of registries[\"" + host + "\"] in the provider's configuration: the registry refuses them."
-		}
-		return "give the log-in for " + host + " in the provider's registries: the registry wants one."
-	case has("no such host", "connection refused", "i/o timeout", "no route"):
-		return "check that " + s.name + " reaches the registry " + host + "."
-	case has("no space left"):
-		return "free disk space on " + s.name + " (docker system df shows what takes it)."
-	}
-	return "try it on the server: docker pull " + r.Spec.Image
 }
 
 func firstLine(s string, most int) string {

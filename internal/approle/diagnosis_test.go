@@ -211,14 +211,14 @@ func TestPullAdvice(t *testing.T) {
 				f.Logins = docker.Logins{"registry.example.com": {Username: "u", Password: "p"}}
 			}
 			r := newRollout(f, Deployment{Spec: wanted(), Servers: []string{"10.0.0.1"}})
-			got := r.pullAdvice(r.sites[0], &sshexec.StepError{StepResult: sshexec.StepResult{ExitCode: 1, Stderr: []byte(tt.stderr)}})
+			got := docker.PullAdvice(r.Spec.Image, r.sites[0].name, r.fleet.Logins, &sshexec.StepError{StepResult: sshexec.StepResult{ExitCode: 1, Stderr: []byte(tt.stderr)}})
 			if !strings.Contains(got, tt.want) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
 	}
 	r := newRollout(fleet.New(sshexec.NewPool(nil, nil)), Deployment{Spec: wanted(), Servers: []string{"10.0.0.1"}})
-	if got := r.pullAdvice(r.sites[0], errors.New("cut")); got != "" {
+	if got := docker.PullAdvice(r.Spec.Image, r.sites[0].name, r.fleet.Logins, errors.New("cut")); got != "" {
 		t.Errorf("on a lost connection: %q", got)
 	}
 }

@@ -3,7 +3,6 @@ package approle
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
@@ -21,12 +20,12 @@ func FromContainer(c docker.Container, image *docker.Image, daemon []string, pri
 		return s
 	}
 	s.Image = c.Config.Image
-	s.Command = commandOf(c, image, prior.Command)
-	s.Env = usersOwn(c.Env(), image, docker.Image.Env, prior.Env, func(name string) bool {
+	s.Command = docker.CommandOf(c, image, prior.Command)
+	s.Env = docker.UsersOwn(c.Env(), image, (*docker.Image).Env, prior.Env, func(name string) bool {
 		_, hidden := prior.Secrets[name]
 		return hidden || isKamalEnv(name)
 	})
-	s.Labels = usersOwn(c.Labels(), image, imageLabels, prior.Labels, func(k string) bool {
+	s.Labels = docker.UsersOwn(c.Labels(), image, (*docker.Image).Labels, prior.Labels, func(k string) bool {
 		return slices.Contains(kamal.ReservedLabels, k)
 	})
 	s.Volumes = volumesOf(c, prior.Volumes)
@@ -64,7 +63,7 @@ func (s Spec) Differs(o Observed) []string {
 			out = append(out, name)
 		}
 	}
-	differs("image", sameImage(s.Image, is.Image))
+	differs("image", docker.SameRef(s.Image, is.Image))
 	differs("command", slices.Equal(s.Command, is.Command))
 	differs("env", maps.Equal(s.Env, is.Env))
 	differs("labels", maps.Equal(s.Labels, is.Labels))
@@ -74,61 +73,6 @@ func (s Spec) Differs(o Observed) []string {
 	differs("cpus", s.CPUs == is.CPUs)
 	differs("network", c.NetworkSettings != nil && c.NetworkSettings.Networks[kamal.Network] != nil)
 	return out
-}
-
-func sameImage(a, b string) bool {
-	if a == b {
-		return true
-	}
-	x, errX := docker.ParseRef(a)
-	y, errY := docker.ParseRef(b)
-	return errX == nil && errY == nil && x.FamiliarRepository() == y.FamiliarRepository() && x.Tag == y.Tag && x.Digest == y.Digest
-}
-
-// usersOwn are the entries of have that the user set: those of prior, and those
-// that the image doesn't have like that. Where the image is gone from the
-// server nobody can tell what is its, and those of prior are all.
-func usersOwn(have map[string]string, image *docker.Image, of func(docker.Image) map[string]string, prior map[string]string, reserved func(string) bool) map[string]string {
-	out := map[string]string{}
-	for k, v := range have {
-		own := false
-		if _, wanted := prior[k]; wanted {
-			own = true
-		} else if image != nil && !reserved(k) {
-			given, inherited := of(*image)[k]
-			own = !inherited || given != v
-		}
-		if own {
-			out[k] = v
-		}
-	}
-	if len(out) == 0 && prior == nil {
-		return nil
-	}
-	return out
-}
-
-func imageLabels(image docker.Image) map[string]string {
-	if image.Config == nil {
-		return nil
-	}
-	return image.Config.Labels
-}
-
-// commandOf is the container's command, nil where it is the image's own. Where
-// the image is gone from the server nobody can tell, and prior counts.
-func commandOf(c docker.Container, image *docker.Image, prior []string) []string {
-	cmd := c.Config.Cmd
-	if image == nil || image.Config == nil {
-		if len(prior) == 0 {
-			return prior
-		}
-		return cmd
-	}
-	if prior == nil && slices.Equal(cmd, image.Config.Cmd) {
-		return nil
-	}
-	return cmd
 }
 
 func volumesOf(c docker.Container, prior []string) []string {
@@ -143,27 +87,6 @@ func volumesOf(c docker.Container, prior []string) []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// imageProblem says why an image cannot run on a server, or "".
-func imageProblem(s Spec, image docker.Image, arch string) string {
-	if image.Architecture != "" && arch != "" && image.Architecture != arch {
-		return "the image " + s.Image + " is built for " + image.Os + "/" + image.Architecture + ", the server is " + arch +
-			". Build it for the server, as in: docker build --platform linux/" + arch
-	}
-	if len(s.Command) > 0 || image.Config == nil {
-		return ""
-	}
-	words := append(slices.Clone(image.Config.Entrypoint), image.Config.Cmd...)
-	if len(words) == 0 {
-		return "the image " + s.Image + " has neither a CMD nor an ENTRYPOINT, so there is nothing to run. Give a command, or a CMD in the Dockerfile"
-	}
-	last := words[len(words)-1]
-	if shell := last[strings.LastIndex(last, "/")+1:]; slices.Contains([]string{"irb", "bash", "sh", "ash", "python3", "python", "node"}, shell) && (len(words) == 1 || len(image.Config.Entrypoint) > 0 && len(image.Config.Cmd) == 1) {
-		return "the command of the image " + s.Image + " is " + strings.Join(words, " ") +
-			", which is the base image's: it ends at once where there is no terminal. Give a command, or a CMD in the Dockerfile"
-	}
-	return ""
 }
 
 // Agreed is what all containers show alike; where they disagree, or where

@@ -237,7 +237,7 @@ func TestSameImage(t *testing.T) {
 		{"sha256:85bb65917070", "acme/shop:v1", false},
 		{"Broken Ref", "Broken Ref", true},
 	} {
-		if sameImage(tt.a, tt.b) != tt.want || sameImage(tt.b, tt.a) != tt.want {
+		if docker.SameRef(tt.a, tt.b) != tt.want || docker.SameRef(tt.b, tt.a) != tt.want {
 			t.Errorf("%s and %s: %t", tt.a, tt.b, !tt.want)
 		}
 	}
@@ -272,13 +272,13 @@ func TestImageProblem(t *testing.T) {
 			if arch == "" {
 				arch = "amd64"
 			}
-			got := imageProblem(wanted(func(s *Spec) { s.Command = tt.command }), i, arch)
+			got := i.Problem(wanted().Image, tt.command, arch)
 			if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
 				t.Errorf("problem %q, want %q", got, tt.want)
 			}
 		})
 	}
-	if got := imageProblem(wanted(), docker.Image{}, "amd64"); got != "" {
+	if got := (docker.Image{}).Problem(wanted().Image, wanted().Command, "amd64"); got != "" {
 		t.Errorf("an image that tells nothing of itself: %q", got)
 	}
 }

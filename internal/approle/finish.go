@@ -25,14 +25,14 @@ func (r *rollout) finish(ctx context.Context, s *site) error {
 	if e := s.have.Entry; e != nil && len(e.Targets()) > 0 {
 		s.before = e.Targets()[0]
 	}
-	return r.change(ctx, s, "switch to the new container", s.target(spec), func(b *batch) {
+	return r.change(ctx, s, "switch to the new container", s.target(spec), func(b *fleet.Batch) {
 		// First, so that the new container is known whatever the tidying up comes to.
-		b.run("inspect", "inspect the new container", "docker", "container", "inspect", s.newID)
+		b.Run("inspect", "inspect the new container", "docker", "container", "inspect", s.newID)
 		if !spec.Boot.StopFirst {
 			r.addStop(b, s.plan.Old)
 		}
-		b.run("latest", "tag the image as the latest one", "docker", "tag", spec.Image, r.repository()+":"+spec.Role.LatestTag())
-		b.add("audit", r.audit("Booted app version "+spec.Version()))
+		b.Run("latest", "tag the image as the latest one", "docker", "tag", spec.Image, r.repository()+":"+spec.Role.LatestTag())
+		b.Add("audit", r.audit("Booted app version "+spec.Version()))
 	})
 }
 
@@ -42,10 +42,10 @@ func (r *rollout) settle(ctx context.Context, s *site) error {
 	if s.plan.Target != nil {
 		target = s.plan.Target.ShortID() + ":" + strconv.Itoa(r.Spec.AppPort)
 	}
-	err := r.change(ctx, s, "finish what an earlier run began", target, func(b *batch) {
-		b.run("inspect", "inspect the container", "docker", "container", "inspect", s.have.Current.ID)
+	err := r.change(ctx, s, "finish what an earlier run began", target, func(b *fleet.Batch) {
+		b.Run("inspect", "inspect the container", "docker", "container", "inspect", s.have.Current.ID)
 		r.addStop(b, s.plan.Old)
-		b.add("audit", r.audit("Finished booting app version "+r.Spec.Version()))
+		b.Add("audit", r.audit("Finished booting app version "+r.Spec.Version()))
 	})
 	if err != nil {
 		return r.failure(s, "", "", "", err)
@@ -56,7 +56,7 @@ func (r *rollout) settle(ctx context.Context, s *site) error {
 // change is one call that switches the role's service to a target, if it has
 // one, and then does the rest. It is repeated, computed anew, while somebody
 // else changes the routes between our look and our switch.
-func (r *rollout) change(ctx context.Context, s *site, title, target string, rest func(*batch)) error {
+func (r *rollout) change(ctx context.Context, s *site, title, target string, rest func(*fleet.Batch)) error {
 	moves := s.have.Entry != nil && target != "" && r.Spec.AppPort > 0
 	if moves {
 		done, err := s.server.QueueProxy(ctx)
@@ -66,39 +66,39 @@ func (r *rollout) change(ctx context.Context, s *site, title, target string, res
 		defer done()
 	}
 	for try := 1; ; try++ {
-		b := newBatch(title)
-		b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+		b := fleet.NewBatch(title)
+		b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
 		if moves && s.have.Entry != nil {
 			argv, err := s.have.Entry.DeployArgv(r.target(target))
 			if err != nil {
 				return err
 			}
-			b.add("switch", proxy.ChangeSteps(s.have.Snapshot.Proxy.Sum, "switch kamal-proxy to the new container", argv)...)
+			b.Add("switch", proxy.ChangeSteps(s.have.Snapshot.Proxy.Sum, "switch kamal-proxy to the new container", argv)...)
 		}
 		rest(b)
 		if r.alone() {
 			r.addClosing(b, s)
 		}
-		res, err := s.server.Change(ctx, b.call)
+		res, err := s.server.Change(ctx, b.Call)
 		if err != nil {
 			return err
 		}
-		if sw := b.result(res, "switch"); sw.Ran && sw.ExitCode == fleet.RoutesChanged && try < switchTries {
+		if sw := b.Result(res, "switch"); sw.Ran && sw.ExitCode == fleet.RoutesChanged && try < switchTries {
 			if err := s.refreshEntry(r.Spec.Role, string(sw.Stdout)); err != nil {
 				return err
 			}
 			continue
 		}
-		if !b.done(res, "lock") || b.has("switch") && !b.done(res, "switch") {
-			return b.failed(res)
+		if !b.Done(res, "lock") || b.Has("switch") && !b.Done(res, "switch") {
+			return b.Failed(res)
 		}
 		// From here on the new container serves, whatever else fails.
 		s.switched = true
 		r.note(s, b, res)
-		if b.done(res, "unlock") {
+		if b.Done(res, "unlock") {
 			r.setLocked(s, false)
 		}
-		if err := b.failed(res); err != nil {
+		if err := b.Failed(res); err != nil {
 			r.warn(fmt.Sprintf("%s %s serves on %s, but tidying up failed", r.Spec.Role.Prefix(), r.Spec.Version(), s.name), err.Error())
 		}
 		return nil
@@ -129,8 +129,8 @@ func (s *site) refreshEntry(role kamal.Role, state string) error {
 }
 
 // note keeps what the call saw of the container that serves now.
-func (r *rollout) note(s *site, b *batch, res *sshexec.Result) {
-	list, err := docker.ParseContainers(b.result(res, "inspect").Stdout)
+func (r *rollout) note(s *site, b *fleet.Batch, res *sshexec.Result) {
+	list, err := docker.ParseContainers(b.Result(res, "inspect").Stdout)
 	if err != nil || len(list) != 1 {
 		return
 	}
@@ -145,26 +145,26 @@ func (r *rollout) alone() bool { return len(r.sites)+len(r.leaving) == 1 }
 
 // addClosing adds what ends the work on a server: old containers and images
 // go, the mark says that the role is complete, the lock is given back.
-func (r *rollout) addClosing(b *batch, s *site) {
+func (r *rollout) addClosing(b *fleet.Batch, s *site) {
 	r.addPrune(b, s)
 	if mark := s.have.Mark; mark == nil || mark.State != kamal.MarkOwned {
-		b.add("owned", kamal.WriteMark(r.mark(kamal.MarkOwned)))
+		b.Add("owned", kamal.WriteMark(r.mark(kamal.MarkOwned)))
 	}
-	b.add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
+	b.Add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
 }
 
 // addPrune removes what is beyond retain_containers, counted for this role
 // alone, and the images that only those containers used. It never fails a
 // good deploy.
-func (r *rollout) addPrune(b *batch, s *site) {
+func (r *rollout) addPrune(b *fleet.Batch, s *site) {
 	ids, refs := prunable(r.Spec, s.have, s.plan)
 	if len(ids) == 0 {
 		return
 	}
-	b.add("prune", sshexec.Step{Title: "remove containers beyond retain_containers", KeepGoing: true,
+	b.Add("prune", sshexec.Step{Title: "remove containers beyond retain_containers", KeepGoing: true,
 		Script: sshexec.Join(append([]string{"docker", "rm"}, ids...)...)})
 	if len(refs) > 0 {
-		b.add("prune images", sshexec.Step{Title: "remove the images that only they used", KeepGoing: true,
+		b.Add("prune images", sshexec.Step{Title: "remove the images that only they used", KeepGoing: true,
 			Script: sshexec.Join(append([]string{"docker", "image", "rm"}, refs...)...)})
 	}
 }
@@ -216,5 +216,5 @@ func (s *site) imageOf(spec Spec) *docker.Image {
 	if s.image != nil {
 		return s.image
 	}
-	return findImage(spec.Image, s.have.Snapshot.Images)
+	return docker.FindImage(spec.Image, s.have.Snapshot.Images)
 }

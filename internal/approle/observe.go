@@ -2,9 +2,7 @@ package approle
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,12 +56,7 @@ func Observe(snap *fleet.Snapshot, role kamal.Role, recorded string) (Observed, 
 		o.DeadLock = o.DeadLock || (l.App == role.App() && l.Run != "" && l.Age > kamal.Dead)
 	}
 
-	var daemon struct {
-		LogOpts map[string]string `json:"log-opts"`
-	}
-	// A daemon.json that doesn't parse is kamal_server's to tell; docker runs with the one it read before.
-	_ = json.Unmarshal([]byte(snap.Docker.DaemonJSON), &daemon)
-	o.LogDefaults = slices.Sorted(maps.Keys(daemon.LogOpts))
+	o.LogDefaults = snap.LogDefaults()
 
 	var all []docker.Container
 	for _, c := range snap.Containers {
@@ -164,7 +157,7 @@ func (o Observed) Instance(spec Spec, differs []string) (Instance, bool) {
 		MachineID: o.Snapshot.Facts.MachineID,
 	}
 	if o.Image != nil {
-		in.Digest = imageDigest(*o.Image, in.Image)
+		in.Digest = o.Image.DigestOf(in.Image)
 	}
 	for _, d := range differs {
 		in.Drift = append(in.Drift, "other "+d)
@@ -182,17 +175,6 @@ func (o Observed) Instance(spec Spec, differs []string) (Instance, bool) {
 		in.Drift = append(in.Drift, "a run that died left the deploy lock of "+spec.Role.App())
 	}
 	return in, true
-}
-
-func imageDigest(image docker.Image, ref string) string {
-	r, err := docker.ParseRef(ref)
-	if err != nil {
-		return image.Digest("")
-	}
-	if d := image.Digest(r.FamiliarRepository()); d != "" {
-		return d
-	}
-	return image.ID
 }
 
 // EntryPort is the port of the target that kamal-proxy sends the role's traffic to; 0 if there is none.

@@ -60,7 +60,7 @@ func Build(want Spec, have Observed) Plan {
 		p.settle(want, have)
 		return p
 	}
-	p.Pull = want.PullAlways || findImage(want.Image, have.Snapshot.Images) == nil
+	p.Pull = want.PullAlways || docker.FindImage(want.Image, have.Snapshot.Images) == nil
 	for _, c := range have.all() {
 		current := c.ID == have.Current.ID
 		switch {
@@ -106,20 +106,4 @@ func (o Observed) all() []docker.Container {
 		return o.Others
 	}
 	return append([]docker.Container{*o.Current}, o.Others...)
-}
-
-// findImage is the image that a reference names, nil if it isn't among images.
-func findImage(ref string, images []docker.Image) *docker.Image {
-	r, err := docker.ParseRef(ref)
-	if err != nil {
-		return nil
-	}
-	name := r.FamiliarRepository()
-	for i, image := range images {
-		if r.Digest != "" && slices.Contains(image.RepoDigests, name+"@"+r.Digest) ||
-			r.Digest == "" && slices.Contains(image.RepoTags, name+":"+r.Tag) {
-			return &images[i]
-		}
-	}
-	return nil
 }

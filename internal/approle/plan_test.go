@@ -377,7 +377,7 @@ func TestFindImage(t *testing.T) {
 		"nginx:1.27":                   true,
 		"Not An Image":                 false,
 	} {
-		if got := findImage(ref, w.images) != nil; got != found {
+		if got := docker.FindImage(ref, w.images) != nil; got != found {
 			t.Errorf("%s: found %t", ref, got)
 		}
 	}

@@ -30,13 +30,13 @@ func (r *rollout) prepare(ctx context.Context, s *site) error {
 	s.image = s.imageOf(r.Spec)
 	if s.plan.Pull {
 		if err := r.pull(ctx, s); err != nil {
-			return r.failure(s, "", "", r.pullAdvice(s, err), err)
+			return r.failure(s, "", "", docker.PullAdvice(r.Spec.Image, s.name, r.fleet.Logins, err), err)
 		}
 	}
 	if s.image == nil {
 		return r.failure(s, "find the image on the server", "the image "+r.Spec.Image+" is not there after the pull", "", nil)
 	}
-	if problem := imageProblem(r.Spec, *s.image, s.have.Snapshot.Docker.Arch); problem != "" {
+	if problem := s.image.Problem(r.Spec.Image, r.Spec.Command, s.have.Snapshot.Docker.Arch); problem != "" {
 		return r.failure(s, "check the image before it is run", problem, "mend the image or the command, and apply again.", nil)
 	}
 	return nil
@@ -47,20 +47,20 @@ func (r *rollout) pull(ctx context.Context, s *site) error {
 	if err != nil {
 		return err
 	}
-	b := newBatch("pull the image")
-	b.call.Prelude += docker.PullPrelude
-	b.call.Vars = []sshexec.Var{{Name: "REGISTRY_LOGIN", Value: config, Secret: config != ""}}
-	b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
-	b.add("pull", sshexec.Step{Title: "pull " + r.Spec.Image, Script: "pull " + sshexec.Quote(r.Spec.Image) + ` "$REGISTRY_LOGIN"`})
-	b.run("inspect", "inspect the image", "docker", "image", "inspect", r.Spec.Image)
-	res, err := s.server.Change(ctx, b.call)
+	b := fleet.NewBatch("pull the image")
+	b.Call.Prelude += docker.PullPrelude
+	b.Call.Vars = []sshexec.Var{{Name: "REGISTRY_LOGIN", Value: config, Secret: config != ""}}
+	b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+	b.Add("pull", sshexec.Step{Title: "pull " + r.Spec.Image, Script: "pull " + sshexec.Quote(r.Spec.Image) + ` "$REGISTRY_LOGIN"`})
+	b.Run("inspect", "inspect the image", "docker", "image", "inspect", r.Spec.Image)
+	res, err := s.server.Change(ctx, b.Call)
 	if err != nil {
 		return err
 	}
-	if err := b.failed(res); err != nil {
+	if err := b.Failed(res); err != nil {
 		return err
 	}
-	images, err := docker.ParseImages(b.result(res, "inspect").Stdout)
+	images, err := docker.ParseImages(b.Result(res, "inspect").Stdout)
 	if err != nil {
 		return err
 	}
@@ -97,43 +97,43 @@ func (r *rollout) swap(ctx context.Context, s *site) error {
 // start runs the new container and returns its address.
 func (r *rollout) start(ctx context.Context, s *site) (string, error) {
 	role, spec := r.Spec.Role, r.Spec
-	b := newBatch("start the new container")
-	b.add("lock", kamal.HoldsLock(role.App(), r.fleet.Run))
+	b := fleet.NewBatch("start the new container")
+	b.Add("lock", kamal.HoldsLock(role.App(), r.fleet.Run))
 	if r.Create {
-		b.add("mark", kamal.WriteMark(r.mark(kamal.MarkCreating)))
+		b.Add("mark", kamal.WriteMark(r.mark(kamal.MarkCreating)))
 	}
 	// Kamal's own env file, so that `kamal app exec` starts with the same secrets.
-	b.call.Vars = append(spec.Secrets.Vars(), sshexec.Var{Name: "KAMAL_ENV_FILE", Value: spec.Secrets.KamalFile(), Secret: len(spec.Secrets) > 0})
-	b.add("env", sshexec.Step{Title: "write the env file", Script: `printf '%s' "$KAMAL_ENV_FILE" | put ` + sshexec.Quote(kamal.RoleEnvFile(role))})
-	b.add("network", sshexec.Step{Title: "find the network " + kamal.Network,
+	b.Call.Vars = append(spec.Secrets.Vars(), sshexec.Var{Name: "KAMAL_ENV_FILE", Value: spec.Secrets.KamalFile(), Secret: len(spec.Secrets) > 0})
+	b.Add("env", sshexec.Step{Title: "write the env file", Script: `printf '%s' "$KAMAL_ENV_FILE" | put ` + sshexec.Quote(kamal.RoleEnvFile(role))})
+	b.Add("network", sshexec.Step{Title: "find the network " + kamal.Network,
 		Script: "docker network inspect kamal >/dev/null 2>&1 || docker network create kamal >/dev/null || docker network inspect kamal >/dev/null"})
 	for _, c := range s.plan.Remove {
-		b.run("remove", "remove "+c.ContainerName()+", which a run that died left", "docker", "rm", "--force", c.ID)
+		b.Run("remove", "remove "+c.ContainerName()+", which a run that died left", "docker", "rm", "--force", c.ID)
 	}
 	if c := s.plan.Rename; c != nil {
-		b.run("rename", "rename "+c.ContainerName()+", which has the new one's name", "docker", "rename", c.ID, s.plan.Name+"_replaced_"+fleet.Random(16))
+		b.Run("rename", "rename "+c.ContainerName()+", which has the new one's name", "docker", "rename", c.ID, s.plan.Name+"_replaced_"+fleet.Random(16))
 	}
 	if spec.Boot.StopFirst {
 		r.addStop(b, s.plan.Old)
 	}
-	b.add("run", sshexec.Step{Title: "run the container " + s.plan.Name,
+	b.Add("run", sshexec.Step{Title: "run the container " + s.plan.Name,
 		Script: spec.Secrets.RunScript(spec.run(s.server.Address(), s.plan.Name, fleet.Random(12), r.fleet.Run).Argv())})
-	b.run("inspect", "inspect the container "+s.plan.Name, "docker", "container", "inspect", s.plan.Name)
+	b.Run("inspect", "inspect the container "+s.plan.Name, "docker", "container", "inspect", s.plan.Name)
 	if spec.AppPort == 0 {
-		b.add("ready", readyStep(s.plan.Name, spec))
+		b.Add("ready", readyStep(s.plan.Name, spec))
 	}
 	s.started = true
-	res, err := s.server.Change(ctx, b.call)
+	res, err := s.server.Change(ctx, b.Call)
 	if err != nil {
 		return "", err
 	}
-	if b.done(res, "run") {
-		s.newID = b.out(res, "run")
+	if b.Done(res, "run") {
+		s.newID = b.Out(res, "run")
 	}
-	if err := b.failed(res); err != nil {
+	if err := b.Failed(res); err != nil {
 		return "", err
 	}
-	list, err := docker.ParseContainers(b.result(res, "inspect").Stdout)
+	list, err := docker.ParseContainers(b.Result(res, "inspect").Stdout)
 	if err != nil {
 		return "", err
 	}
@@ -143,13 +143,13 @@ func (r *rollout) start(ctx context.Context, s *site) (string, error) {
 	return list[0].Address(kamal.Network), nil
 }
 
-func (r *rollout) addStop(b *batch, list []docker.Container) {
+func (r *rollout) addStop(b *fleet.Batch, list []docker.Container) {
 	for _, c := range list {
 		argv := []string{"docker", "stop"}
 		if g := r.Spec.stopGrace(); g > 0 {
 			argv = append(argv, "-t", strconv.Itoa(g)) // its long name changed with docker 28
 		}
-		b.run("stop", "stop the old container "+c.ContainerName(), append(argv, c.ID)...)
+		b.Run("stop", "stop the old container "+c.ContainerName(), append(argv, c.ID)...)
 	}
 }
 
@@ -205,14 +205,14 @@ func (s *site) target(spec Spec) string {
 }
 
 func (r *rollout) verify(ctx context.Context, s *site) error {
-	b := newBatch("verify the new container")
-	b.add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
-	b.run("verify", "run the verify command in the new container", append([]string{"docker", "exec", s.newID}, r.Spec.Verify...)...)
-	res, err := s.server.Read(ctx, b.call)
+	b := fleet.NewBatch("verify the new container")
+	b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+	b.Run("verify", "run the verify command in the new container", append([]string{"docker", "exec", s.newID}, r.Spec.Verify...)...)
+	res, err := s.server.Read(ctx, b.Call)
 	if err != nil {
 		return err
 	}
-	return b.failed(res)
+	return b.Failed(res)
 }
 
 func (r *rollout) mark(state string) kamal.Mark {

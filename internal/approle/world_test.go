@@ -76,7 +76,7 @@ func (w *world) id(kind string) string {
 
 // pull gets an image, whose config is the same for all.
 func (w *world) pull(ref string) *docker.Image {
-	if i := findImage(ref, w.images); i != nil {
+	if i := docker.FindImage(ref, w.images); i != nil {
 		return i
 	}
 	r, err := docker.ParseRef(ref)

@@ -118,12 +118,20 @@ func (c Container) Address(network string) string {
 	return ep.IPAddress.String()
 }
 
-// Env is the environment that the image sets.
-func (i Image) Env() map[string]string {
-	if i.Config == nil {
+// Env is the environment that the image sets; none for nil.
+func (i *Image) Env() map[string]string {
+	if i == nil || i.Config == nil {
 		return nil
 	}
 	return envMap(i.Config.Env)
+}
+
+// Labels are the image's labels; none for nil.
+func (i *Image) Labels() map[string]string {
+	if i == nil || i.Config == nil {
+		return nil
+	}
+	return i.Config.Labels
 }
 
 // Digest is the image's digest in the registry, as "sha256:…": the one of

@@ -3,9 +3,13 @@ package docker
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
 // A Login is what a registry wants to hear.
@@ -97,4 +101,33 @@ func (r Ref) FamiliarRepository() string {
 		return r.Repository
 	}
 	return reference.FamiliarName(named)
+}
+
+// PullAdvice says what to do when an image can't be pulled. Docker tells the
+// reason in words only; where none is recognised, its words have to do.
+func PullAdvice(ref, server string, logins Logins, err error) string {
+	var step *sshexec.StepError
+	if !errors.As(err, &step) {
+		return ""
+	}
+	host, _ := Registry(ref)
+	_, login := logins[host]
+	text := strings.ToLower(string(step.Stderr))
+	has := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
+	}
+	switch {
+	case has("manifest unknown", "not found: manifest", "manifest for"):
+		return "push " + ref + " first, or mend the tag: the registry " + host + " answers, but has no such image."
+	case has("unauthorized", "denied", "no basic auth", "authentication required", "incorrect username"):
+		if login {
+			return "check the username and the password of registries[\"" + host + "\"] in the provider's configuration: the registry refuses them."
+		}
+		return "give the log-in for " + host + " in the provider's registries: the registry wants one."
+	case has("no such host", "connection refused", "i/o timeout", "no route"):
+		return "check that " + server + " reaches the registry " + host + "."
+	case has("no space left"):
+		return "free disk space on " + server + " (docker system df shows what takes it)."
+	}
+	return "try it on the server: docker pull " + ref
 }

@@ -2,7 +2,10 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
@@ -91,6 +94,26 @@ type Facts struct {
 	Home      string // the SSH user's
 	User      string // the SSH user
 	Systemd   bool   // systemd is the machine's init
+}
+
+// LogDefaults are the names of the log options that the daemon gives to every
+// container that doesn't set them.
+func (s *Snapshot) LogDefaults() []string { return s.daemonKeys().logOptions }
+
+// UlimitDefaults are the names of the ulimits that the daemon gives to every
+// container that doesn't set them.
+func (s *Snapshot) UlimitDefaults() []string { return s.daemonKeys().ulimits }
+
+func (s *Snapshot) daemonKeys() (keys struct{ logOptions, ulimits []string }) {
+	var daemon struct {
+		LogOpts map[string]json.RawMessage `json:"log-opts"`
+		Ulimits map[string]json.RawMessage `json:"default-ulimits"`
+	}
+	// A daemon.json that doesn't parse is kamal_server's to tell; docker runs with the one it read before.
+	_ = json.Unmarshal([]byte(s.Docker.DaemonJSON), &daemon)
+	keys.logOptions = slices.Sorted(maps.Keys(daemon.LogOpts))
+	keys.ulimits = slices.Sorted(maps.Keys(daemon.Ulimits))
+	return keys
 }
 
 // Image finds an image by id ("sha256:…"), nil if it isn't there.
