@@ -30,6 +30,9 @@ type Mark struct {
 const (
 	MarkCreating = "creating"
 	MarkOwned    = "owned"
+	// MarkGivenUp: its owner gave the thing up while it could not be removed,
+	// so whoever creates it again may take it.
+	MarkGivenUp = "given up"
 )
 
 // Dead is the age from which on a run that gives no sign of life counts as

@@ -290,7 +290,7 @@ func (a *routeApply) mayOwn(s *routeSite) error {
 	}
 	m := s.snap.Mark(MarkKind, a.Route.Service)
 	switch {
-	case m != nil && m.Run == a.id, m != nil && m.Unfinished():
+	case m != nil && (m.Run == a.id || m.Unfinished() || m.State == kamal.MarkGivenUp):
 		return nil
 	case m != nil && m.State == kamal.MarkCreating:
 		return &refusal{cause: fmt.Sprintf("another run (by %s, since %s) is creating this route", m.By, m.At.Format(time.RFC3339)), next: "wait for it to end."}

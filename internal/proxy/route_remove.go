@@ -177,7 +177,14 @@ func planRemoval(r Route, service string, snap *fleet.Snapshot) ([]sshexec.Step,
 	if _, ok := snap.Certificates[dir+"/cert.pem"]; ok {
 		steps = append(steps, sshexec.Step{Title: "remove its certificate", Script: removeCertificate(dir)})
 	}
-	if snap.Mark(MarkKind, service) != nil {
+	switch m := snap.Mark(MarkKind, service); {
+	case m == nil:
+	case snap.Proxy.Container == nil:
+		// The volume of a kamal-proxy that is booted again still has the service.
+		left := *m
+		left.State = kamal.MarkGivenUp
+		steps = append(steps, kamal.WriteMark(left))
+	default:
 		steps = append(steps, kamal.RemoveMark(MarkKind, service))
 	}
 	return steps, nil
