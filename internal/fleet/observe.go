@@ -154,6 +154,7 @@ const (
 	stepImages
 	stepNetwork
 	stepProxy
+	stepFirewall
 )
 
 func observeSteps() []sshexec.Step {
@@ -169,6 +170,7 @@ func observeSteps() []sshexec.Step {
 		stepImages:       {Title: "list the images", Script: imagesScript, KeepGoing: true},
 		stepNetwork:      {Title: "look for the network", Script: networkScript, KeepGoing: true},
 		stepProxy:        {Title: "read kamal-proxy's routes", Script: proxyScript, KeepGoing: true},
+		stepFirewall:     {Title: "read the firewall's rules", Script: firewallScript, KeepGoing: true},
 	}
 }
 
@@ -181,7 +183,7 @@ func parseSnapshot(server string, steps []sshexec.StepResult) (*Snapshot, error)
 	s.Docker = parseDocker(steps[stepDocker])
 	parseDockerd(string(steps[stepDockerd].Stdout), &s.Facts, &s.Docker)
 	s.Docker.DaemonJSON = string(steps[stepDaemon].Stdout)
-	for _, i := range []int{stepDockerd, stepDaemon, stepMarks, stepCertificates, stepEnvFiles} {
+	for _, i := range []int{stepDockerd, stepDaemon, stepMarks, stepCertificates, stepEnvFiles, stepFirewall} {
 		if err := failed(steps[i], server); err != nil {
 			return nil, err
 		}
@@ -194,6 +196,7 @@ func parseSnapshot(server string, steps []sshexec.StepResult) (*Snapshot, error)
 		return nil, err
 	}
 	s.EnvNames = parseEnvNames(string(steps[stepEnvFiles].Stdout))
+	s.Firewall = string(steps[stepFirewall].Stdout)
 	if !s.Docker.Running {
 		return s, nil
 	}

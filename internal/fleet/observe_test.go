@@ -140,7 +140,7 @@ func TestSnapshotWithoutDocker(t *testing.T) {
 
 func TestSnapshotIsRefusedWhereAnAnswerMakesNoSense(t *testing.T) {
 	t.Parallel()
-	for _, i := range []int{stepFacts, stepDaemon, stepMarks, stepCertificates, stepContainers, stepImages, stepNetwork, stepProxy} {
+	for _, i := range []int{stepFacts, stepDaemon, stepMarks, stepCertificates, stepContainers, stepImages, stepNetwork, stepProxy, stepFirewall} {
 		steps := observed(t, "20.10.24")
 		steps[i].ExitCode, steps[i].Stderr = 1, []byte("out of luck")
 		_, err := parseSnapshot("10.0.0.1", steps)

@@ -35,6 +35,9 @@ type Snapshot struct {
 	// Certificates are the contents (PEM, public) of the certificate files under
 	// kamal.ProxyAppsConfigDir, by path relative to the SSH user's home.
 	Certificates map[string]string
+	// Firewall is what there is of the packet filter and of kamal_firewall, as
+	// firewallScript printed it: package firewall parses it.
+	Firewall string
 }
 
 // Docker says what there is of docker on a server.
@@ -207,7 +210,7 @@ func (s *Server) Observe(ctx context.Context, call sshexec.Call) (*sshexec.Resul
 	generation := s.generation
 	s.mu.Unlock()
 
-	call.Prelude = kamal.RunPrelude + StatePrelude + call.Prelude
+	call.Prelude = kamal.RunPrelude + StatePrelude + FirewallPrelude + call.Prelude
 	call.Steps = append(append([]sshexec.Step(nil), call.Steps...), observeSteps()...)
 	res, err := s.client.Run(ctx, call)
 	if err != nil {

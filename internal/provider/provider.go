@@ -45,6 +45,7 @@ func (p *kamalProvider) Configure(ctx context.Context, req provider.ConfigureReq
 func (p *kamalProvider) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{
 		newServerResource,
+		newFirewallResource,
 		newProxyResource,
 		newAppRoleResource,
 		newProxyRouteResource,

@@ -1,0 +1,6 @@
+import {
+  to = kamal_firewall.web
+  identity = {
+    server = "10.0.0.1"
+  }
+}
