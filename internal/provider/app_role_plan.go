@@ -136,11 +136,3 @@ func (m appRoleModel) changesContainers(state appRoleModel) bool {
 	}
 	return false
 }
-
-// hiddenInstance is the instance of a server whose docker does not answer.
-func hiddenInstance(in types.Object, why string) types.Object {
-	a := in.Attributes()
-	a["running"] = types.BoolValue(false)
-	a["drift"] = types.ListValueMust(types.StringType, []attr.Value{types.StringValue(why)})
-	return types.ObjectValueMust(instanceTypes, a)
-}

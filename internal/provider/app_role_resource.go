@@ -122,18 +122,12 @@ func (r *appRoleResource) Read(ctx context.Context, req resource.ReadRequest, re
 			var have approle.Observed
 			if have, o.err = approle.Observe(o.snapshot, m.role(), recorded[name]); o.err == nil {
 				if why := have.Hidden(); why != "" {
-					// Its containers are there, whatever became of docker.
-					found = true
-					if in, ok := m.Instances.Elements()[name].(types.Object); ok {
-						kept[name] = hiddenInstance(in, why)
-					} else if importing {
-						r.deps.addError(&resp.Diagnostics, "import "+what, name, errors.New(why))
-					}
+					o.err = errors.New(why) // importing: there is no state to keep
+				} else {
+					seen[name] = have
+					found = found || have.Current != nil
 					continue
 				}
-				seen[name] = have
-				found = found || have.Current != nil
-				continue
 			}
 		}
 		if in, ok := m.Instances.Elements()[name].(types.Object); ok && fleet.IsGone(o.err) && !importing {
