@@ -155,6 +155,9 @@ func diagnose(spec Spec, s *site, last Probe, e evidence) (cause, next string) {
 			break
 		}
 	}
+	if b.Len() == 0 {
+		b.WriteString("none that is known. What was seen:")
+	}
 	line := func(format string, a ...any) { fmt.Fprintf(&b, "\n"+format, a...) }
 	if last.Status != 0 || last.Err != nil {
 		line("  Health check (GET %s): %s", spec.Health.Path, last)

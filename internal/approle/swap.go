@@ -207,7 +207,9 @@ func (s *site) target(spec Spec) string {
 func (r *rollout) verify(ctx context.Context, s *site) error {
 	b := fleet.NewBatch("verify the new container")
 	b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
-	b.Run("verify", "run the verify command in the new container", append([]string{"docker", "exec", s.newID}, r.Spec.Verify...)...)
+	// Its output is all error output: many programs tell what is wrong on the other stream.
+	b.Add("verify", sshexec.Step{Title: "run the verify command in the new container",
+		Script: sshexec.Join(append([]string{"docker", "exec", s.newID}, r.Spec.Verify...)...) + " >&2"})
 	res, err := s.server.Read(ctx, b.Call)
 	if err != nil {
 		return err

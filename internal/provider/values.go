@@ -35,8 +35,9 @@ func (v durationValidator) ValidateString(ctx context.Context, req validator.Str
 	}
 	d, err := time.ParseDuration(req.ConfigValue.ValueString())
 	if err != nil || d < v.Min || d < 0 {
+		// The path, because the CLIs don't show where it is inside an object.
 		resp.Diagnostics.AddAttributeError(req.Path, "Invalid duration",
-			fmt.Sprintf("%q is not %s.", req.ConfigValue.ValueString(), v.Description(ctx)))
+			fmt.Sprintf("Attribute %s: %q is not %s.", req.Path, req.ConfigValue.ValueString(), v.Description(ctx)))
 	}
 }
 

@@ -32,6 +32,15 @@ type workspace struct {
 	env      map[string]string
 }
 
+// in is the workspace for a subtest, which fails in its place. The subtests of
+// a workspace run one after the other.
+func (w *workspace) in(t *testing.T) *workspace {
+	sub := *w
+	sub.t = t
+	t.Cleanup(func() { w.commands, w.lastLog = sub.commands, sub.lastLog })
+	return &sub
+}
+
 // NoEmptyPlanCheck as an argument of Apply leaves out the check that nothing is
 // left to do. Say beside it why the plan is not empty.
 const NoEmptyPlanCheck = "NoEmptyPlanCheck"
