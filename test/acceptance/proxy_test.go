@@ -365,3 +365,18 @@ func TestProxyConfigurationIsCheckedAtPlan(t *testing.T) {
 		w.PlanFails(text)
 	}
 }
+
+func TestProxyBootedThroughSudoKeepsItsFilesTheUsers(t *testing.T) {
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian13Bare)
+	w := newWorkspace(t, s)
+	w.Write("main.tf", strings.Replace(webProxy, "{{server 0}}", testbed.User+"@{{server 0}}", 1))
+	w.Apply()
+	wantPort(t, s, 80, http.StatusNotFound)
+	s.SSH(t, `docker inspect --format '{{.HostConfig.Binds}}' kamal-proxy | grep -F /home/deploy/.kamal/proxy/apps-config:
+		[ -z "$(find /home/deploy/.kamal ! -user deploy)" ] && [ ! -e /root/.kamal ]`)
+	s.SSH(t, "docker stop kamal-proxy")
+	w.Apply()
+	w.Destroy()
+	s.SSH(t, "! docker inspect kamal-proxy >/dev/null 2>&1")
+}

@@ -303,3 +303,82 @@ func TestServerMovesToAnotherMachine(t *testing.T) {
 	next.SSH(t, "docker network inspect kamal")
 	old.SSH(t, "docker network inspect kamal && grep live-restore /etc/docker/daemon.json")
 }
+
+func TestServerInstallGoesOnWhenTheProviderIsKilled(t *testing.T) {
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian13Bare)
+	w := newWorkspace(t, s)
+	w.Write("main.tf", webServer)
+	apply := w.Start()
+	eventually(t, time.Minute, "apt unpacks", func() bool {
+		out, err := s.Run(t.Context(), "ls /var/lib/dpkg/info | grep -c containerd || true")
+		return err == nil && strings.TrimSpace(out) != "0"
+	})
+	apply.KillProvider()
+	apply.Wait()
+	w.Apply()
+	s.SSH(t, "[ -z \"$(dpkg --audit)\" ] && docker network inspect kamal")
+}
+
+func TestServerKnownOnlyAfterAnotherResource(t *testing.T) {
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian13)
+	w := newWorkspace(t, s)
+	const config = `
+variable "generation" { default = "1" }
+
+# Stands for a cloud's server: its address is known when it is there.
+resource "terraform_data" "machine" {
+  input            = "{{server 0}}"
+  triggers_replace = var.generation
+}
+
+resource "kamal_server" "web" {
+  server = terraform_data.machine.output
+}
+
+resource "kamal_proxy" "web" {
+  server = kamal_server.web.server
+  image  = "{{image "basecamp/kamal-proxy"}}"
+}
+`
+	w.Write("main.tf", config)
+	if p := w.Plan(); !p.Unknown("kamal_server.web", "server") || p.After("kamal_server.web", "docker_running") != true {
+		t.Errorf("first plan:\n%s", p.Text)
+	}
+	w.Apply()
+	before := containerID(t, s)
+	w.Setenv("TF_VAR_generation", "2")
+	p := w.Plan()
+	for _, address := range []string{"kamal_server.web", "kamal_proxy.web"} {
+		if p.Actions(address) != "update" {
+			t.Errorf("%s with an unknown server: %s, want update\n%s", address, p.Actions(address), p.Text)
+		}
+	}
+	w.Apply(p.File)
+	if containerID(t, s) != before {
+		t.Error("the same machine again, and its kamal-proxy was restarted")
+	}
+}
+
+func TestServerPinsTheFirstHostKeyAndTellsAnotherMachine(t *testing.T) {
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian12)
+	w := newWorkspace(t, s)
+	w.Provider("ssh = { private_key_file = \"" + w.Bed.KeyFile + "\", known_hosts = \"/dev/null\", host_key_policy = \"accept-new\" }")
+	w.Write("main.tf", webServer)
+	w.Apply()
+
+	s.SSH(t, "echo 0123456789abcdef0123456789abcdef > /etc/machine-id")
+	p := w.Plan()
+	if !says(p.Text, "Another machine answers as "+s.Address) || !p.Empty() {
+		t.Errorf("another machine with Docker set up:\n%s", p.Text)
+	}
+	w.Apply("-refresh-only")
+	if got := w.State("kamal_server.web")["machine_id"]; got != "0123456789abcdef0123456789abcdef" {
+		t.Errorf("machine_id = %v", got)
+	}
+
+	s.SSH(t, "rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh")
+	w.PlanFails("Unable to read kamal_server on "+s.Address, "is not the known one")
+}
