@@ -8,18 +8,18 @@ import "strings"
 const dockerdScript = `
 [ -d /run/systemd/system ] || exit 0
 echo systemd
-systemctl show docker.service --property=LoadState,MainPID
-pid=$(systemctl show docker.service --property=MainPID --value)
+p=$(systemctl show docker.service --property=LoadState,MainPID,ExecStart); printf '%s\n' "$p"
+pid=$(printf '%s\n' "$p" | sed -n 's/^MainPID=//p')
 if [ "${pid:-0}" != 0 ] && [ -r "/proc/$pid/cmdline" ]; then
   tr '\0' '\n' < "/proc/$pid/cmdline" | sed 's/^/argument=/'
 else
-  systemctl show docker.service --property=ExecStart
   sed -n 's/^ *DOCKER_OPTS=/DOCKER_OPTS=/p' /etc/default/docker 2>/dev/null
 fi
 exit 0`
 
 // parseDockerd reads what dockerdScript printed into f and d.
 func parseDockerd(out string, f *Facts, d *Docker) {
+	var unit []string
 	for line := range strings.Lines(out) {
 		line = strings.TrimRight(line, "\n")
 		key, value, _ := strings.Cut(line, "=")
@@ -34,10 +34,13 @@ func parseDockerd(out string, f *Facts, d *Docker) {
 			// { path=/usr/sbin/dockerd ; argv[]=/usr/sbin/dockerd -H fd:// $DOCKER_OPTS ; ignore_errors=no ; … }
 			if _, argv, ok := strings.Cut(value, "argv[]="); ok {
 				argv, _, _ = strings.Cut(argv, " ; ")
-				d.Command = append(d.Command, strings.Fields(argv)...)
+				unit = append(unit, strings.Fields(argv)...)
 			}
 		case "DOCKER_OPTS":
-			d.Command = append(d.Command, strings.Fields(strings.Trim(value, `"'`))...)
+			unit = append(unit, strings.Fields(strings.Trim(value, `"'`))...)
 		}
+	}
+	if d.Command == nil {
+		d.Command = unit
 	}
 }

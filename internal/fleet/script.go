@@ -10,6 +10,7 @@ import "github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 //
 // The script sees exported variables only, and no functions.
 func ToTheEnd(script string) string {
-	return `out=$(mktemp) || exit; setsid --wait /bin/sh -c ` + sshexec.Quote(script) + ` >"$out" 2>&1 </dev/null
+	return `out=$(mktemp) || exit; trap 'rm -f "$out"; exit 143' TERM HUP INT
+setsid --wait /bin/sh -c ` + sshexec.Quote(script) + ` >"$out" 2>&1 </dev/null & wait $!
 r=$?; cat "$out" >&2; rm -f "$out"; exit $r`
 }

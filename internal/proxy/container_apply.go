@@ -225,14 +225,18 @@ func (e *ensuring) notUp(ctx context.Context, res *sshexec.Result, action Action
 		old += " (" + c.Config.Image + ")"
 	}
 	const look = "the lines above are docker's and kamal-proxy's own. Mend what they name, then apply again."
+	if action == Boot {
+		f.Running = "no kamal-proxy, as before."
+	}
 	switch step.ExitCode {
 	case fleet.RoutesChanged:
 		f.Err, f.Next = errRoutesChanged, "apply again."
 	case exitNoCreate:
-		told("docker refused to make the container:", old+", untouched.", look)
+		running := old + ", untouched."
 		if action == Boot {
-			f.Running = "no kamal-proxy, as before."
+			running = f.Running
 		}
+		told("docker refused to make the container:", running, look)
 	case exitNotUp:
 		told("it did not come up:", "no kamal-proxy: the one that failed was removed.", look)
 		if action == Start {

@@ -53,9 +53,10 @@ up() {
 }
 `
 
-// start starts the container that is there.
+// startContainer starts the container that is there.
 func startContainer() string {
-	return fleet.ToTheEnd(upPrelude + `
+	return fleet.ToTheEnd(kamal.RunPrelude + fleet.StatePrelude + upPrelude + `
+lockproxy
 docker unpause kamal-proxy >/dev/null 2>&1
 docker start kamal-proxy >/dev/null && up 20 && exit 0
 docker logs --tail 10 kamal-proxy
@@ -82,11 +83,17 @@ docker rm --force ` + comingName + ` >/dev/null 2>&1
 back=
 if there ` + Container + `; then docker rm --force ` + leavingName + ` >/dev/null 2>&1
 elif there ` + leavingName + `; then back=yes; docker rename ` + leavingName + ` ` + Container + ` || exit 1; fi
+old=
+if there ` + Container + `; then
+  old=yes
+  ` + guard + `
+fi
 ` + sshexec.Join(run.CreateArgv()...) + ` >/dev/null || exit 93
-old=; if there ` + Container + `; then old=yes
-` + guard + `
-docker unpause ` + Container + ` >/dev/null 2>&1
-` + stop + `; docker rename ` + Container + ` ` + leavingName + ` || exit 1; fi
+if [ -n "$old" ]; then
+  docker unpause ` + Container + ` >/dev/null 2>&1
+  ` + stop + `
+  docker rename ` + Container + ` ` + leavingName + ` || { docker start ` + Container + `; exit 1; }
+fi
 if docker rename ` + comingName + ` ` + Container + ` && docker start ` + Container + ` >/dev/null && up 20; then
   [ -z "$old" ] || docker rm --force ` + leavingName + ` >/dev/null
   exit 0

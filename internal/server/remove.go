@@ -29,6 +29,11 @@ func RemoveDocker(ctx context.Context, on *fleet.Server) error {
 	if err != nil {
 		return &fleet.Failure{What: whatRemove, Server: on.Name, Err: err}
 	}
+	if snap.Docker.Installed && !snap.Docker.Running {
+		return &fleet.Failure{What: whatRemove, Server: on.Name,
+			Cause: "Docker does not answer there, so nobody can tell whether containers run. " + snap.Docker.Failure,
+			Next:  "start Docker on the server, or set remove_docker_on_destroy = false and apply that before you destroy."}
+	}
 	var running []string
 	for _, c := range snap.Containers {
 		if c.Running() {

@@ -86,7 +86,7 @@ apt-get -qq -y -o DPkg::Lock::Timeout=30 update
 set -- docker.io ca-certificates iptables
 if apt-cache show docker-cli >/dev/null 2>&1; then set -- "$@" docker-cli; fi
 case $(cat /sys/module/apparmor/parameters/enabled 2>/dev/null) in Y*) set -- "$@" apparmor;; esac
-apt-get -qq -y -o DPkg::Lock::Timeout=30 -o Dpkg::Options::=--force-confold install --no-install-recommends "$@"`
+apt-get -qq -y -o DPkg::Lock::Timeout=30 -o Dpkg::Options::=--force-confold install --no-install-recommends --no-remove "$@"`
 
 // writeDaemonJSON puts DAEMON_JSON in the place of the file, if that still is
 // what was read. It keeps the file's mode and owner, and a copy of what was there.
@@ -97,7 +97,7 @@ func writeDaemonJSON(was string) string {
 		check = `[ "$(sha256sum < "$f" | cut -d' ' -f1)" = ` + hex.EncodeToString(sum[:]) + ` ] || exit 75`
 	}
 	return `
-f=$(readlink -f ` + daemonFile + `) && mkdir -p "${f%/*}" || exit 1
+mkdir -p /etc/docker && f=$(readlink -f ` + daemonFile + `) || exit 1
 ` + check + `
 umask 022
 if [ -e "$f" ]; then cp -p "$f" "$f.new" && cp -p "$f" "$f.before-kamal" || exit 1; fi

@@ -380,3 +380,39 @@ func TestProxyBootedThroughSudoKeepsItsFilesTheUsers(t *testing.T) {
 	w.Destroy()
 	s.SSH(t, "! docker inspect kamal-proxy >/dev/null 2>&1")
 }
+
+func TestProxyReplacedKeepsTheRoutesOfThisProvider(t *testing.T) {
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian13)
+	w := newWorkspace(t, s)
+	w.Write("main.tf", webProxy+`
+resource "kamal_app_role" "web" {
+  service  = "shop"
+  servers  = [kamal_proxy.web.server]
+  image    = "{{image "app:v1"}}"
+  app_port = 3000
+}
+
+resource "kamal_proxy_route" "web" {
+  target  = kamal_app_role.web.proxy
+  servers = kamal_app_role.web.servers
+}
+`)
+	w.Apply()
+	wantPort(t, s, 80, http.StatusOK)
+	before := containerID(t, s)
+	if out := w.Apply("-replace=" + proxyAddress); !says(out, "Nothing serves these apps on "+s.Address+" any more") || !says(out, "shop-web") {
+		t.Errorf("no warning that a service went with kamal-proxy:\n%s", out)
+	}
+	wantPort(t, s, 80, http.StatusOK)
+	if containerID(t, s) == before {
+		t.Error("-replace left the container as it was")
+	}
+	for _, spoil := range []string{"docker stop kamal-proxy", "docker rm -f kamal-proxy"} {
+		s.SSH(t, spoil)
+		w.Apply()
+		wantPort(t, s, 80, http.StatusOK)
+	}
+	w.Destroy()
+	s.SSH(t, `[ -z "$(docker ps -aq)" ] && [ -z "$(ls -A .kamal/terraform 2>/dev/null | grep -v flock)" ]`)
+}

@@ -199,6 +199,7 @@ func TestServerWaitsForThePackageManagerAndNamesWhoHoldsIt(t *testing.T) {
 	s := bed(t).Server(t, testbed.Debian13Bare)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", strings.Replace(webServer, "}\n", "  timeouts {\n    create = \"10s\"\n  }\n}\n", 1))
+	s.SSH(t, "rm -r /etc/docker") // there only because of the testbed's registry
 	s.SSH(t, holdLock)
 	pid := strings.TrimSpace(s.SSH(t, "systemctl show holder --property=MainPID --value"))
 	w.ApplyFails("Unable to set up the server on "+s.Address, "/var/lib/dpkg/lock-frontend is locked by pid "+pid, "stub-of-unattended-upgrade", "nothing was changed")
