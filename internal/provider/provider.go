@@ -58,4 +58,6 @@ func (p *kamalProvider) EphemeralResources(context.Context) []func() ephemeral.E
 	return nil
 }
 
-func (p *kamalProvider) Functions(context.Context) []func() function.Function { return nil }
+func (p *kamalProvider) Functions(context.Context) []func() function.Function {
+	return []func() function.Function{newPostgresURL, newRedisURL}
+}

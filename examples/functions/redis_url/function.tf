@@ -1,0 +1,3 @@
+output "redis" {
+  value = provider::kamal::redis_url("", "shop-redis", 6379, 0)
+}
