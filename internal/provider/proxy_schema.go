@@ -28,7 +28,7 @@ func proxyResourceSchema(ctx context.Context) schema.Schema {
 		MarkdownDescription: "kamal-proxy on one server, booted as Kamal does: the container `kamal-proxy` in the network `kamal`, with its routes and certificates in the volume `kamal-proxy-config`. " +
 			"It stands in front of all apps of the server, whichever tool deployed them.\n\n" +
 			"A changed version, port or option replaces the container in place: the image is pulled and the new container made first, then the old one is stopped and the new one started on the same volume, so that all routes stay. " +
-			"If the new one does not come up, the old one is put back. Only one of them can have the ports, so traffic is interrupted: for 0.3 to 0.6 seconds as measured on two cores of their own (Debian 12 and 13, 100 requests a second), up to 1.5 on a busy machine. " +
+			"If the new one does not come up, the old one is put back. Only one of them can have the ports, so traffic is interrupted: for 0.3 to 0.6 seconds as measured on two cores of their own (Debian 12 and 13, 100 requests a second), up to 1.7 on a busy machine. " +
 			"Requests that are under way are given up to ten seconds to finish, and new connections are refused meanwhile; WebSockets are cut.\n\n" +
 			"A kamal-proxy that is already there is taken over by an import, which restarts nothing; creating this resource beside it is refused.\n\n" +
 			"Destroying it is refused while it serves apps that this provider did not deploy. The volume stays, so that a kamal-proxy that is booted again has its routes and certificates.",

@@ -26,14 +26,19 @@ func (l *link) dialPatiently(ctx context.Context) (*conn, error) {
 	t := l.target
 	deadline := time.Now().Add(t.opts.BootTimeout)
 	pause := firstPause
+	var told error
 	for n := 1; ; n++ {
 		c, err := l.dial(ctx)
 		if err == nil {
 			return c, nil
 		}
-		if !retryable(err) || ctx.Err() != nil {
+		if !retryable(err) {
 			return nil, err
 		}
+		if ctx.Err() != nil {
+			return nil, moreTelling(told, err)
+		}
+		told = moreTelling(told, err)
 		if t.opts.BootTimeout == 0 {
 			// sshd drops connections at random when too many log in at once
 			// (MaxStartups): once more, a little later.
@@ -42,15 +47,26 @@ func (l *link) dialPatiently(ctx context.Context) (*conn, error) {
 				return nil, err
 			}
 		} else if time.Now().Add(pause).After(deadline) {
-			return nil, waitedError(err, t.opts.BootTimeout, n)
+			return nil, waitedError(told, t.opts.BootTimeout, n)
 		}
 		select {
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, fmt.Errorf("%w (%w)", told, context.Cause(ctx))
 		case <-time.After(pause + rand.N(pause/2)):
 		}
 		pause = min(pause*3/2, longestPause)
 	}
+}
+
+// moreTelling is the error to end with: a refused log-in says more than the
+// hang-ups with which OpenSSH punishes those that follow, and what came of an
+// attempt more than the end of our patience.
+func moreTelling(before, now error) error {
+	var refused *AuthError
+	if errors.As(before, &refused) || before != nil && errors.Is(now, context.DeadlineExceeded) {
+		return before
+	}
+	return now
 }
 
 // retryable says whether an attempt may go better later. A host key never
