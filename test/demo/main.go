@@ -103,7 +103,8 @@ func up(ctx context.Context) error {
 		fmt.Printf("The demo failed: %v\n", err)
 		err = errTold
 	} else {
-		fmt.Printf("The servers stay, to go on by hand: . %s; cd %s\nmake demo-down removes them.\n", c.envFile(), c.dir)
+		fmt.Printf("The servers stay, to go on by hand; make demo-down removes them:\n  . %s; cd %s\n  %s plan -var release=v1 -var '%s'\n",
+			c.envFile(), c.dir, c.cli.path, hosts)
 	}
 	fmt.Printf("demo: deploys=%d requests=%d failed=%d\n", d.deploys, d.requests(), d.failed())
 	return err

@@ -48,11 +48,11 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.console.must(ctx, "init", "-input=false", "-no-color"); err != nil {
 		return err
 	}
-	if err := d.console.must(ctx, append([]string{"plan", "-input=false", "-no-color"}, v1...)...); err != nil {
+	if err := d.console.must(ctx, append([]string{"plan", "-input=false", "-no-color", "-out=first.tfplan"}, v1...)...); err != nil {
 		return err
 	}
 	begin := time.Now()
-	if err := d.apply(ctx, v1); err != nil {
+	if err := d.console.must(ctx, "apply", "-input=false", "-no-color", "first.tfplan"); err != nil {
 		return err
 	}
 	note("from plain servers to a running app in %.1f s", time.Since(begin).Seconds())
