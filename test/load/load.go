@@ -21,7 +21,7 @@ const (
 	// maxBody bounds what is read of an answer.
 	maxBody = 1 << 20
 	// maxFailures bounds how many failures are kept with their text.
-	maxFailures = 20
+	maxFailures = 10
 )
 
 // A Target is what requests go to.
