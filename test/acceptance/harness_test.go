@@ -100,8 +100,6 @@ var since = map[feature]struct{ tofu, terraform string }{
 	listResources:    {terraform: "1.14.0"},
 }
 
-var _ = needs // for the first test of an import by identity
-
 // needs skips the test if the CLI of this run lacks a feature.
 func needs(t *testing.T, f feature) {
 	t.Helper()

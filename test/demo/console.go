@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-version"
@@ -174,6 +175,8 @@ func (c *console) run(ctx context.Context, args ...string) (int, error) {
 	fmt.Printf("\n   $ %s %s\n", filepath.Base(c.cli.path), strings.Join(shown, " "))
 	command := exec.CommandContext(ctx, c.cli.path, args...)
 	command.Dir, command.Env = c.dir, c.env
+	// Ctrl-C reaches it once, through us: at a second one the CLI drops everything.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
 	command.WaitDelay = time.Minute
 	out, in := io.Pipe()
