@@ -85,7 +85,6 @@ func volumesOf(c docker.Container, prior []string) []string {
 	if slices.Equal(slices.Sorted(slices.Values(out)), slices.Sorted(slices.Values(prior))) {
 		return prior
 	}
-	slices.Sort(out)
 	return out
 }
 

@@ -147,7 +147,8 @@ func (r *rollout) alone() bool { return len(r.sites)+len(r.leaving) == 1 }
 // go, the mark says that the role is complete, the lock is given back.
 func (r *rollout) addClosing(b *fleet.Batch, s *site) {
 	r.addPrune(b, s)
-	if mark := s.have.Mark; mark == nil || mark.State != kamal.MarkOwned {
+	// A create has marked the role as unfinished, whatever was there before.
+	if mark := s.have.Mark; r.Create || mark == nil || mark.State != kamal.MarkOwned {
 		b.Add("owned", kamal.WriteMark(r.mark(kamal.MarkOwned)))
 	}
 	b.Add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))

@@ -1,0 +1,174 @@
+package acceptance
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
+)
+
+// importedConfig fits what kamalRun runs.
+const importedConfig = `
+resource "kamal_app_role" "web" {
+  service  = "shop"
+  servers  = {{servers}}
+  image    = "{{image "app:v1"}}"
+  app_port = 3000
+  env      = { RAILS_ENV = "production", MULTI = "a b" }
+  labels   = { team = "shop" }
+  volumes  = ["data:/data", "/srv/up:/up:ro"]
+  command  = ["app", "server", "x"]
+}
+`
+
+// Two working directories and what runs already: refused, then imported.
+func TestAppRoleTakesOverWhatKamalDeployed(t *testing.T) {
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian12)
+	// The daemon's own log options must not show in an import.
+	s.SSH(t, `echo '{"log-opts":{"max-size":"20m","max-file":"3"}}' > /etc/docker/daemon.json; systemctl restart docker`)
+	w := newWorkspace(t, s)
+	s.LogIn(t)
+	s.SSH(t, kamalRun(w, s, "shop-web-v1", `--env RAILS_ENV="production" --env MULTI="a b" --label team="shop" \
+  --volume data:/data --volume /srv/up:/up:ro --volume $PWD/.kamal/apps/shop/assets/volumes/web-v1:/public/assets`)+" app server x")
+	routeByHand(t, w, s) // it tells the port
+	id := inspect(t, s, "shop-web-v1", ".Id")
+	started := inspect(t, s, "shop-web-v1", ".State.StartedAt")
+	importID := "shop/web@" + s.Address
+	before := footprint(t, s)
+
+	w.Write("main.tf", importedConfig)
+	w.ApplyFails("the role is there already: container shop-web-v1 (running), deployed by hand or by Kamal", "Two configurations can't own one role",
+		"tofu import ADDRESS '"+importID+"'", "Running now: the old version goes on as before, container shop-web-v1")
+	wantSame(t, "the server", before, footprint(t, s))
+	if left := w.Addresses(); len(left) > 0 {
+		t.Fatalf("in the state: %q", left)
+	}
+
+	untouched := func(t *testing.T) {
+		t.Helper()
+		if got := inspect(t, s, "shop-web-v1", ".Id") + inspect(t, s, "shop-web-v1", ".State.StartedAt"); got != id+started {
+			t.Error("the container was replaced or restarted")
+		}
+		wantSame(t, "the server", before, footprint(t, s))
+	}
+	t.Run("by id", func(t *testing.T) {
+		w := w.in(t)
+		w.Import(web, importID)
+		w.PlanEmpty()
+		w.Apply()
+		untouched(t)
+		if got := w.container(web, s); got != id {
+			t.Errorf("state has %s", got)
+		}
+		w.CLI("state", "rm", web)
+	})
+	t.Run("by an import block", func(t *testing.T) {
+		w := w.in(t)
+		w.Write("import.tf", fmt.Sprintf("import {\n  to = kamal_app_role.web\n  id = %q\n}\n", importID))
+		w.Apply()
+		w.Remove("import.tf")
+		untouched(t)
+		w.CLI("state", "rm", web)
+	})
+	t.Run("by identity", func(t *testing.T) {
+		needs(t, importByIdentity)
+		w := w.in(t)
+		w.Write("import.tf", fmt.Sprintf("import {\n  to = kamal_app_role.web\n  identity = {\n    service = \"shop\"\n    role = \"web\"\n    servers = [%q]\n  }\n}\n", s.Address))
+		w.Apply()
+		w.Remove("import.tf")
+		untouched(t)
+		w.CLI("state", "rm", web)
+	})
+	t.Run("ids that don't fit", func(t *testing.T) {
+		w := w.in(t)
+		w.ImportFails(web, "shop", "Invalid import id", "shop/web@10.0.0.1")
+		w.ImportFails(web, "shop@"+s.Address, "has not the form service/role")
+		w.ImportFails(web, "shop/web/sta ging@"+s.Address, "is no name of a service, role or destination")
+		w.ImportFails(web, "shop/web@root@:1", "Invalid import id")
+		w.ImportFails(web, "shop/jobs@"+s.Address, "Nothing to import", "no container of shop-jobs on "+s.Address)
+		w.ImportFails(web, "shop/web/staging@"+s.Address, "Nothing to import")
+		untouched(t)
+	})
+
+	// What was imported is deployed like any other; Kamal's files stay Kamal's.
+	w.Import(web, importID)
+	w.Write("main.tf", strings.Replace(importedConfig, "app:v1", "app:v2", 1))
+	w.Apply()
+	if got := names(t, s); got != "kamal-proxy shop-web-v2" {
+		t.Errorf("running: %q", got)
+	}
+
+	// A second working directory can't take it, and the first goes on.
+	before = footprint(t, s)
+	second := newWorkspace(t, s)
+	second.Write("main.tf", importedConfig)
+	second.ApplyFails("the role is there already: container shop-web-v2 (running), deployed by ", "with this provider, from another configuration or state", "import ADDRESS '"+importID+"'")
+	wantSame(t, "the server", before, footprint(t, s))
+	w.PlanEmpty()
+	// Not even when its containers are stopped.
+	s.SSH(t, "docker stop --time 1 shop-web-v2")
+	before = footprint(t, s)
+	second.ApplyFails("the role is there already: container shop-web-v2 (exited)")
+	wantSame(t, "the server", before, footprint(t, s))
+	w.Apply()
+}
+
+func TestAppRoleStagingBesideProduction(t *testing.T) {
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian13)
+	w := newWorkspace(t, s)
+	w.Write("main.tf", `
+variable "staging" { type = string }
+resource "kamal_app_role" "production" {
+  service  = "shop"
+  servers  = {{servers}}
+  image    = "{{image "app:v1"}}"
+  app_port = 3000
+}
+resource "kamal_app_role" "staging" {
+  service     = "shop"
+  destination = "staging"
+  servers     = {{servers}}
+  image       = var.staging
+  app_port    = 3000
+}
+output "services" { value = [kamal_app_role.production.proxy.service, kamal_app_role.staging.proxy.service] }
+`)
+	w.Setenv("TF_VAR_staging", w.Bed.Image("app:v1"))
+	w.Apply()
+	if got := names(t, s); got != "shop-web-staging-v1 shop-web-v1" {
+		t.Errorf("running: %q", got)
+	}
+	// What Kamal sees of each: without a destination the label is there and empty.
+	for filter, want := range map[string]string{"label=destination=": "shop-web-v1", "label=destination=staging": "shop-web-staging-v1"} {
+		if got := strings.TrimSpace(s.SSH(t, "docker ps --filter label=service=shop --filter label=role=web --filter "+filter+" --format '{{.Names}}'")); got != want {
+			t.Errorf("docker ps --filter %s: %q, want %q", filter, got, want)
+		}
+	}
+	if got := s.SSH(t, "docker exec shop-web-staging-v1 app env KAMAL_DESTINATION; docker exec shop-web-v1 app env KAMAL_DESTINATION"); got != "staging" {
+		t.Errorf("KAMAL_DESTINATION: %q", got)
+	}
+
+	production := w.container("kamal_app_role.production", s)
+	w.Setenv("TF_VAR_staging", w.Bed.Image("app:v2"))
+	w.Apply()
+	if got := names(t, s); got != "shop-web-staging-v2 shop-web-v1" || w.container("kamal_app_role.production", s) != production {
+		t.Errorf("running: %q", got)
+	}
+	if got := s.SSH(t, "docker images --format '{{.Tag}}' | sort | tr '\\n' ' '"); !strings.Contains(got, "latest ") || !strings.Contains(got, "latest-staging ") {
+		t.Errorf("tags: %s", got)
+	}
+	if got := s.SSH(t, "grep -c . .kamal/shop-audit.log; tail -n 1 .kamal/shop-staging-audit.log"); !strings.HasPrefix(got, "1\n") || !strings.HasSuffix(got, "] [staging] [web] Booted app version v2") {
+		t.Errorf("audit logs: %s", got)
+	}
+
+	w.Destroy("-target=kamal_app_role.staging")
+	if got := names(t, s); got != "shop-web-v1" {
+		t.Errorf("running after staging went: %q", got)
+	}
+	if got := s.SSH(t, "ls .kamal/terraform; ls .kamal/apps"); strings.Contains(got, "staging") || !strings.Contains(got, "role.shop-web.json") {
+		t.Errorf("left: %s", got)
+	}
+}
