@@ -167,7 +167,14 @@ func diagnose(spec Spec, s *site, last Probe, e evidence) (cause, next string) {
 	}
 	if e.container != nil && e.container.State != nil {
 		st := e.container.State
-		line("  Container: %s, exit code %d, restarts %d, out of memory %t", st.Status, st.ExitCode, e.container.RestartCount, st.OOMKilled)
+		what := string(st.Status)
+		if !st.Running {
+			what += fmt.Sprintf(", exit code %d", st.ExitCode)
+		}
+		if st.OOMKilled {
+			what += ", killed for want of memory"
+		}
+		line("  Container: %s, restarts %d", what, e.container.RestartCount)
 	}
 	if e.proxyLog != "" {
 		line("  kamal-proxy says: %s", firstLine(e.proxyLog, 300))

@@ -159,7 +159,7 @@ func TestDiagnoseShowsWhatWasSeen(t *testing.T) {
 	want := `the container ended instead of serving.
   Health check (GET /up): 503
   It answered: down
-  Container: exited, exit code 3, restarts 2, out of memory false
+  Container: exited, exit code 3, restarts 2
   kamal-proxy says: {"msg":"Healthcheck failed"}
   Server: 1024 MiB of 2048 MiB memory available, swap 512 MiB
   The image exposes 8080/tcp, app_port is 3000

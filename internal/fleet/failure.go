@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -100,6 +101,10 @@ func adviceFor(err error) string {
 	case errors.As(err, &unreachable):
 		return "check the address, that the server runs, and that its firewall lets this machine in. " +
 			"If the server is lost for good, set on_unreachable = \"keep\" in the provider to be able to destroy what was on it."
+	case errors.Is(err, context.Canceled):
+		return "it was interrupted by hand. Apply again when you are ready: it looks at what is there before it does anything."
+	case errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &unreachable):
+		return "the time of the `timeouts` block is over. Raise it if the work just takes longer, and apply again."
 	case errors.As(err, &interrupted):
 		return "apply again: it looks at what is there before it does anything."
 	case errors.As(err, &sudo):
