@@ -51,14 +51,14 @@ type Warning struct{ Summary, Detail string }
 func Deploy(ctx context.Context, f *fleet.Fleet, d Deployment) (Report, error) {
 	done, err := f.QueueApp(ctx, d.Spec.Role.App())
 	if err != nil {
-		return Report{}, err
+		return Report{Unseen: slices.Concat(d.Servers, d.Leaving)}, err
 	}
 	defer done()
 	r := newRollout(f, d)
 	stop := r.keepAlive(ctx)
 	err = r.run(ctx)
-	stop()
 	r.close(ctx, err)
+	stop()
 	return r.report(ctx, err), err
 }
 
@@ -190,10 +190,12 @@ func (r *rollout) roll(ctx context.Context) error {
 }
 
 // keepAlive gives signs of life on the locked servers, so that nobody takes
-// this run for dead, until stop is called.
+// this run for dead, until stop is called: also while an interrupted run puts
+// servers back and tidies up.
 func (r *rollout) keepAlive(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
+	sites := r.all() // the run may shorten its list meanwhile
 	files := []string{kamal.LockDir(r.Spec.Role.App()) + "/run", kamal.MarkPath(MarkKind, r.Spec.Role.Prefix())}
 	if !r.Create {
 		files = files[:1]
@@ -201,7 +203,7 @@ func (r *rollout) keepAlive(ctx context.Context) (stop func()) {
 	wg.Go(func() {
 		for fleet.Pause(ctx, kamal.Beat) == nil {
 			// A beat that fails is followed by the next; the steps check the lock before each effect.
-			_ = fleet.Each(r.all(), func(s *site) error {
+			_ = fleet.Each(sites, func(s *site) error {
 				if !r.isLocked(s) {
 					return nil
 				}

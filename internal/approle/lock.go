@@ -59,7 +59,9 @@ func (r *rollout) lock(ctx context.Context, s *site) error {
 		call := sshexec.Call{Title: "take the deploy lock and look at the server"}
 		call.Steps = []sshexec.Step{kamal.Lock(app, r.fleet.Run, r.fleet.By, r.Spec.Version(), time.Now())}
 		res, snap, err := s.server.Observe(ctx, call)
-		if res != nil && res.Steps[0].Ran && res.Steps[0].ExitCode == 0 {
+		var cut *sshexec.InterruptedError
+		if errors.As(err, &cut) || res != nil && res.Steps[0].Ran && res.Steps[0].ExitCode == 0 {
+			// Where the outcome is not known it is given back, which does nothing if it is another's.
 			r.setLocked(s, true)
 		}
 		if err != nil {
@@ -78,7 +80,7 @@ func (r *rollout) lock(ctx context.Context, s *site) error {
 			return fail(res.Err())
 		}
 		holder := kamal.ParseLock(app, res.Out(0))
-		if holder.Run == "" && !holder.Automatic() || time.Now().After(until) {
+		if holder.Run == "" && holder.Details != "" && !holder.Automatic() || time.Now().After(until) {
 			return r.lockFailure(s, holder)
 		}
 		if err := fleet.Pause(ctx, 2*time.Second); err != nil {
@@ -116,15 +118,25 @@ func (r *rollout) checkAll() error {
 			errs = append(errs, err)
 		}
 	}
-	// A server that left under one name and stays under another has not left.
+	r.dropRenamed()
+	return errors.Join(errs...)
+}
+
+// dropRenamed takes servers off the leaving ones that left under one name and
+// stay under another. A machine without a machine-id is known by its name alone.
+func (r *rollout) dropRenamed() {
 	r.leaving = slices.DeleteFunc(r.leaving, func(s *site) bool {
-		if s.gone || machines[s.have.Snapshot.Facts.MachineID] == "" {
+		if s.gone || s.have.Snapshot.Facts.MachineID == "" {
 			return false
 		}
-		r.setLocked(s, false) // it is the staying one's lock
-		return true
+		stays := slices.ContainsFunc(r.sites, func(o *site) bool {
+			return o.have.Snapshot.Facts.MachineID == s.have.Snapshot.Facts.MachineID
+		})
+		if stays {
+			r.setLocked(s, false) // it is the staying one's lock
+		}
+		return stays
 	})
-	return errors.Join(errs...)
 }
 
 // hidden is the failure of a server whose docker does not answer, nil where it does.
@@ -151,12 +163,7 @@ func (r *rollout) check(s *site) error {
 	}
 	mark := s.have.Mark
 	if mark != nil && mark.State == kamal.MarkCreating {
-		if mark.Run != r.fleet.Run && !mark.Unfinished() {
-			f.Cause = fmt.Sprintf("another run (by %s, since %s) is creating this role", mark.By, mark.At.Format(time.RFC3339))
-			f.Next = "wait for it to end."
-			return f
-		}
-		return nil
+		return nil // its run is dead, or it would hold the lock that is ours now
 	}
 	if s.have.Current == nil || (mark == nil && !s.have.Running()) {
 		return nil

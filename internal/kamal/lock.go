@@ -36,6 +36,9 @@ const LockTaken = 75
 // for the other. A lock of the provider whose run is dead is taken over, one
 // of Kamal's never. The exit code is LockTaken where it is held.
 //
+// A lock of the provider without the run's name was left by one that died, or
+// found the disk full, in the middle of taking it: it is dead after a while too.
+//
 // flock keeps two runs from taking over the same dead lock; Kamal doesn't know
 // it, and need not: mkdir decides between it and us.
 func Lock(app, run, by, version string, now time.Time) sshexec.Step {
@@ -49,14 +52,15 @@ dir=%s run=%s
 putdir .kamal && exec 9>>.kamal/lock.flock && mine .kamal/lock.flock && flock 9 || exit 1
 if ! mkdir "$dir" 2>/dev/null; then
   [ -d "$dir" ] || { mkdir "$dir"; exit 1; }
-  age=$(( $(date +%%s) - $(stat -c %%Y "$dir/run" 2>/dev/null || date +%%s) ))
+  sign=$dir/run; [ ! -f "$sign" ] || [ -s "$sign" ] || sign=$dir
+  age=$(( $(date +%%s) - $(stat -c %%Y "$sign" 2>/dev/null || date +%%s) ))
   holder=$(cat "$dir/run" 2>/dev/null)
-  if [ "$holder" != "$run" ] && { [ -z "$holder" ] || [ "$age" -le %d ]; }; then
+  if [ "$holder" != "$run" ] && { [ -z "$holder" ] && [ "$sign" != "$dir" ] || [ "$age" -le %d ]; }; then
     printf '%%s\n%%s\n' "$holder" "$age"; base64 -d < "$dir/details" 2>/dev/null
     exit %d
   fi
 fi
-printf '%%s\n' "$run" > "$dir/run" && printf '%%s\n' %s > "$dir/details" && mine "$dir" "$dir/run" "$dir/details"`,
+printf '%%s\n' "$run" > "$dir/run" && printf '%%s\n' %s > "$dir/details" && mine "$dir" "$dir/run" "$dir/details" || { rm -r "$dir"; exit 1; }`,
 			sshexec.Quote(dir), sshexec.Quote(run), int(Dead.Seconds()), LockTaken, sshexec.Quote(details)),
 	}
 }

@@ -242,3 +242,34 @@ func TestParseLock(t *testing.T) {
 		})
 	}
 }
+
+func TestLockThatNobodySignedIsTakenOverAfterAWhile(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.sh("mkdir -p .kamal/lock-shop && : > .kamal/lock-shop/run")
+	if a := s.try(Lock("shop", "run2", "you", "v2", noon)); a.code != LockTaken {
+		t.Fatalf("exit code %d: its holder may be about to sign\n%s", a.code, a.err)
+	}
+	s.age(".kamal/lock-shop", Dead+2*time.Second)
+	s.must(Lock("shop", "run2", "you", "v2", noon))
+	s.must(HoldsLock("shop", "run2"))
+
+	// Kamal signs in another way, and its lock is never taken over.
+	s.sh("mkdir -p .kamal/lock-other && echo aGVsbG8= > .kamal/lock-other/details")
+	s.age(".kamal/lock-other", time.Hour)
+	if a := s.try(Lock("other", "run2", "you", "v2", noon)); a.code != LockTaken {
+		t.Errorf("exit code %d: Kamal's lock was taken over", a.code)
+	}
+}
+
+func TestLockThatCannotBeSignedIsNotLeft(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	step := Lock("shop", "run1", "me", "v1", noon)
+	// A disk that is full: the directory can be made, what is written to it can't.
+	step.Script = strings.Replace(step.Script, `> "$dir/run"`, "> /dev/full", 1)
+	if a := s.try(step); a.code == 0 {
+		t.Fatal("taken without a word in it")
+	}
+	s.must(Lock("shop", "run2", "you", "v2", noon))
+}
