@@ -70,7 +70,12 @@ func (r *rollout) report(ctx context.Context, failed error) Report {
 	rep := Report{Instances: map[string]Instance{}, Warnings: r.warnings}
 	if failed == nil {
 		for _, s := range r.sites {
-			if s.instance == nil {
+			switch {
+			case s.instance != nil:
+			case s.plan.Swap:
+				// The look at it failed after the switch; what is known must do.
+				s.instance = r.swapped(s)
+			default:
 				r.keep(s)
 			}
 			if s.instance != nil {
@@ -122,6 +127,15 @@ func (r *rollout) onlyLeftovers(rep *Report) {
 	rep.Unseen = nil
 }
 
+// swapped is the instance of a new container as far as it is known without a look at it.
+func (r *rollout) swapped(s *site) *Instance {
+	in := &Instance{Container: s.newID, Image: r.Spec.Image, Running: true, MachineID: s.have.Snapshot.Facts.MachineID}
+	if image := s.imageOf(r.Spec); image != nil {
+		in.Digest = image.DigestOf(in.Image)
+	}
+	return in
+}
+
 // keep fills the instance of a server on which nothing had to be done.
 func (r *rollout) keep(s *site) {
 	if in, ok := s.have.Instance(r.Spec, nil); ok {
@@ -141,8 +155,8 @@ func Remove(ctx context.Context, f *fleet.Fleet, d Deployment) ([]Warning, error
 	r := newRollout(f, d)
 	stop := r.keepAlive(ctx)
 	err = r.remove(ctx)
-	stop()
 	r.release(ctx)
+	stop()
 	return r.warnings, err
 }
 
@@ -236,31 +250,45 @@ func (r *rollout) leave(ctx context.Context, s *site) error {
 	if err := r.hidden(s, "take "+r.Spec.Role.Prefix()+" off"); err != nil {
 		return err
 	}
-	b := fleet.NewBatch("take the role off the server")
-	b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+	service := r.Spec.Role.Prefix()
+	fail := func(err error) error {
+		return &fleet.Failure{What: "take " + service + " off", Server: s.name, Err: err, Next: "apply again: it goes on where this run ended."}
+	}
 	if s.have.Entry != nil {
 		done, err := s.server.QueueProxy(ctx)
 		if err != nil {
-			return err
+			return fail(err)
 		}
 		defer done()
-		service := r.Spec.Role.Prefix()
-		b.Add("drain", proxy.ChangeSteps(s.have.Snapshot.Proxy.Sum, "drain and remove the service "+service+" at kamal-proxy",
-			proxy.StopArgv(service, r.Spec.DrainTimeout, ""), proxy.RemoveArgv(service))...)
 	}
-	r.addRemove(b, s.have.all(), true)
-	b.Add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
-	res, err := s.server.Change(ctx, b.Call)
-	if err == nil {
-		err = b.Failed(res)
+	// As with a switch, others may change the routes between our look and our step.
+	for try := 1; ; try++ {
+		b := fleet.NewBatch("take the role off the server")
+		b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+		if s.have.Entry != nil {
+			b.Add("drain", proxy.ChangeSteps(s.have.Snapshot.Proxy.Sum, "drain and remove the service "+service+" at kamal-proxy",
+				proxy.StopArgv(service, r.Spec.DrainTimeout, ""), proxy.RemoveArgv(service))...)
+		}
+		r.addRemove(b, s.have.all(), true)
+		b.Add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
+		res, err := s.server.Change(ctx, b.Call)
+		if err != nil {
+			return fail(err)
+		}
+		if drain := b.Result(res, "drain"); drain.Ran && drain.ExitCode == fleet.RoutesChanged && try < switchTries {
+			if err := s.refreshEntry(r.Spec.Role, string(drain.Stdout)); err != nil {
+				return fail(err)
+			}
+			continue
+		}
+		if b.Done(res, "unlock") {
+			r.setLocked(s, false)
+		}
+		if err := b.Failed(res); err != nil {
+			return fail(err)
+		}
+		return nil
 	}
-	if b.Done(res, "unlock") {
-		r.setLocked(s, false)
-	}
-	if err != nil {
-		return &fleet.Failure{What: "take " + r.Spec.Role.Prefix() + " off", Server: s.name, Err: err, Next: "apply again: it goes on where this run ended."}
-	}
-	return nil
 }
 
 // addRemove stops and removes containers, and with them the role's files and mark where nobody else needs them.

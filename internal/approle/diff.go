@@ -19,7 +19,9 @@ func FromContainer(c docker.Container, image *docker.Image, daemon []string, pri
 	if c.Config == nil || c.HostConfig == nil {
 		return s
 	}
-	s.Image = c.Config.Image
+	if !docker.SameRef(prior.Image, c.Config.Image) {
+		s.Image = c.Config.Image
+	}
 	s.Command = docker.CommandOf(c, image, prior.Command)
 	s.Env = docker.UsersOwn(c.Env(), image, (*docker.Image).Env, prior.Env, func(name string) bool {
 		_, hidden := prior.Secrets[name]

@@ -308,3 +308,21 @@ func TestFromContainerOfWhatDockerTellsLittleAbout(t *testing.T) {
 		}
 	}
 }
+
+func TestAnImageKeepsTheSpellingOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	c := w.run(wanted(func(s *Spec) { s.Image = "docker.io/acme/shop:v2" }))
+	want := wanted(func(s *Spec) { s.Image = "acme/shop:v2" })
+	o := w.look(t, want.Role, "")
+	// What the plan promises is the configuration's.
+	if in, _ := o.Instance(want, nil); in.Image != "acme/shop:v2" {
+		t.Errorf("the instance's image is %s", in.Image)
+	}
+	if is := FromContainer(c, o.Image, nil, want); is.Image != "acme/shop:v2" {
+		t.Errorf("a refresh makes the image %s", is.Image)
+	}
+	if p := Build(want, o); p.Swap {
+		t.Errorf("a swap for another spelling: %v", p.Why)
+	}
+}

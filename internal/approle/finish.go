@@ -135,9 +135,16 @@ func (r *rollout) note(s *site, b *fleet.Batch, res *sshexec.Result) {
 		return
 	}
 	have := Observed{Server: s.name, Current: &list[0], Image: s.imageOf(r.Spec), Snapshot: s.have.Snapshot}
-	if in, ok := have.Instance(r.Spec, nil); ok {
-		s.instance = &in
+	in, ok := have.Instance(r.Spec, nil)
+	if !ok {
+		return
 	}
+	if !in.Running {
+		// The plan promised one that runs, and it did a moment ago. The next look says what has become of it.
+		r.warn(fmt.Sprintf("%s ended on %s right after the switch", list[0].ContainerName(), s.name), "Its state is "+list[0].Status()+". The next plan shows it. Look at its log: docker logs "+list[0].ContainerName())
+		in.Running = true
+	}
+	s.instance = &in
 }
 
 // alone says that one server is all there is: then its last call closes it too.

@@ -156,6 +156,9 @@ func (o Observed) Instance(spec Spec, differs []string) (Instance, bool) {
 		Running:   o.Running(),
 		MachineID: o.Snapshot.Facts.MachineID,
 	}
+	if docker.SameRef(spec.Image, in.Image) {
+		in.Image = spec.Image // in the configuration's spelling, which the plan promised
+	}
 	if o.Image != nil {
 		in.Digest = o.Image.DigestOf(in.Image)
 	}

@@ -237,11 +237,20 @@ func (m *appRoleModel) refresh(ctx context.Context, salt []byte, seen map[string
 
 // secretNames are the variables that are secret: those of the state, and those
 // in the role's env file, where Kamal keeps its secrets. So an import never
-// takes a secret for a plain variable.
+// takes a secret for a plain variable. A name in the file that no container has
+// is of a deploy that failed.
 func (m appRoleModel) secretNames(seen map[string]approle.Observed) []string {
 	names := slices.Collect(maps.Keys(m.SecretDigests.Elements()))
 	for _, o := range seen {
-		names = append(names, o.SecretNames...)
+		if o.Current == nil {
+			continue
+		}
+		env := o.Current.Env()
+		for _, name := range o.SecretNames {
+			if _, has := env[name]; has {
+				names = append(names, name)
+			}
+		}
 	}
 	return names
 }

@@ -133,6 +133,7 @@ func (a *routeApply) run(ctx context.Context) error {
 		a.abandon(ctx)
 	case !a.Create:
 		err = errors.Join(err, a.finish(ctx))
+		a.abandon(ctx)
 	}
 	if err != nil {
 		return err
