@@ -8,9 +8,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 	"github.com/hashicorp/terraform-plugin-log/tflog"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
@@ -30,20 +32,20 @@ type deps struct {
 	boot map[string]time.Duration
 }
 
-func newDeps(m providerModel, diags *diag.Diagnostics) *deps {
-	d := &deps{pins: map[string]string{}, boot: map[string]time.Duration{}}
-	if m.SSH == nil {
-		m.SSH = &sshModel{}
+func newDeps(ctx context.Context, m providerModel, unknown bool, diags *diag.Diagnostics) *deps {
+	d := &deps{unknown: unknown, pins: map[string]string{}, boot: map[string]time.Duration{}}
+	var base sshModel
+	diags.Append(decode(ctx, m.SSH, &base)...)
+	overrides := map[string]sshModel{}
+	for server, v := range m.ServerOverrides.Elements() {
+		var over sshModel
+		diags.Append(decode(ctx, v, &over)...)
+		overrides[server] = over
 	}
-	d.unknown = m.SSH.unknown()
-	for _, o := range m.ServerOverrides {
-		d.unknown = d.unknown || o.unknown()
-	}
-	base := *m.SSH
 	var pool *sshexec.Pool
 	pool = sshexec.NewPool(func(server string) (sshexec.Options, error) {
 		o := base.options(true)
-		if over, ok := m.ServerOverrides[server]; ok {
+		if over, ok := overrides[server]; ok {
 			o = merge(o, over.options(false))
 		}
 		d.mu.Lock()
@@ -53,15 +55,17 @@ func newDeps(m providerModel, diags *diag.Diagnostics) *deps {
 		}
 		o.BootTimeout = max(o.BootTimeout, d.boot[server])
 		pool.AddSecret(o.Passphrase, o.SudoPassword, o.PrivateKey)
+		if o.Bastion != nil {
+			pool.AddSecret(o.Bastion.Options.Passphrase, o.Bastion.Options.PrivateKey)
+		}
 		return o, nil
 	}, logger{})
 	d.fleet = fleet.New(pool)
 	d.fleet.KeepUnreachable = m.OnUnreachable.ValueString() == "keep"
 	d.fleet.Logins = docker.Logins{}
-	for host, r := range m.Registries {
-		if r.Username.IsUnknown() || r.Password.IsUnknown() {
-			d.unknown = true
-		}
+	for host, v := range m.Registries.Elements() {
+		var r registryModel
+		diags.Append(decode(ctx, v, &r)...)
 		if r.Password.ValueString() == "" && !r.Password.IsUnknown() {
 			diags.AddAttributeError(path.Root("registries").AtMapKey(host).AtName("password"),
 				"Empty registry password", fmt.Sprintf("The password for the registry %s is empty. Leave the registry out if it needs no log-in.", host))
@@ -150,22 +154,14 @@ func merge(o, over sshexec.Options) sshexec.Options {
 	return o
 }
 
-func (m sshModel) unknown() bool {
-	for _, v := range []interface{ IsUnknown() bool }{m.User, m.Port, m.PrivateKey, m.PrivateKeyFile, m.Passphrase, m.Certificate,
-		m.Agent, m.KnownHosts, m.HostKey, m.HostKeyPolicy, m.Config, m.SudoPassword, m.ConnectTimeout, m.BootTimeout} {
-		if v.IsUnknown() {
-			return true
-		}
+// decode reads an object in which anything may be unknown, and so may the
+// whole: what is not known is left at zero.
+func decode(ctx context.Context, v attr.Value, into any) diag.Diagnostics {
+	o, ok := v.(types.Object)
+	if !ok || o.IsNull() || o.IsUnknown() {
+		return nil
 	}
-	if b := m.Bastion; b != nil {
-		for _, v := range []interface{ IsUnknown() bool }{b.Server, b.PrivateKey, b.PrivateKeyFile, b.Passphrase, b.Certificate,
-			b.Agent, b.KnownHosts, b.HostKey, b.HostKeyPolicy} {
-			if v.IsUnknown() {
-				return true
-			}
-		}
-	}
-	return false
+	return o.As(ctx, into, basetypes.ObjectAsOptions{UnhandledUnknownAsEmpty: true})
 }
 
 // logger passes the transport's log lines, redacted there, to the provider's log.

@@ -38,7 +38,7 @@ func (p *kamalProvider) Configure(ctx context.Context, req provider.ConfigureReq
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	d := newDeps(m, &resp.Diagnostics)
+	d := newDeps(ctx, m, !req.Config.Raw.IsFullyKnown(), &resp.Diagnostics)
 	resp.ResourceData, resp.DataSourceData, resp.EphemeralResourceData = d, d, d
 }
 

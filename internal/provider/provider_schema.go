@@ -9,10 +9,11 @@ import (
 )
 
 type providerModel struct {
-	SSH             *sshModel                `tfsdk:"ssh"`
-	ServerOverrides map[string]sshModel      `tfsdk:"server_overrides"`
-	Registries      map[string]registryModel `tfsdk:"registries"`
-	OnUnreachable   types.String             `tfsdk:"on_unreachable"`
+	// Any of these may be unknown as a whole, as a map with unknown keys is.
+	SSH             types.Object `tfsdk:"ssh"`
+	ServerOverrides types.Map    `tfsdk:"server_overrides"`
+	Registries      types.Map    `tfsdk:"registries"`
+	OnUnreachable   types.String `tfsdk:"on_unreachable"`
 }
 
 type sshModel struct {
