@@ -21,6 +21,9 @@ type Mark struct {
 	Run string    `json:"run"`
 	By  string    `json:"by"`
 	At  time.Time `json:"at"`
+	// Created names the data that was made for the thing, so that nothing else
+	// is ever deleted with it; its kind says how.
+	Created []string `json:"created,omitempty"`
 	// Age is how long ago the mark was written or its run gave a sign of life,
 	// by the server's own clock. Filled by observing.
 	Age time.Duration `json:"-"`

@@ -2,6 +2,7 @@ package kamal
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ func TestMarkIsWrittenListedAndRemoved(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &got); err != nil {
 		t.Fatal(err)
 	}
-	if got != m || age != "45" && age != "46" {
+	if !reflect.DeepEqual(got, m) || age != "45" && age != "46" {
 		t.Errorf("age %s, mark %+v", age, got)
 	}
 	if lines[1] != "0\tlock\tshop-staging\trun1" && lines[1] != "1\tlock\tshop-staging\trun1" {

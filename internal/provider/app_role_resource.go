@@ -12,13 +12,11 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
-	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/approle"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
@@ -240,21 +238,6 @@ func (r *appRoleResource) Update(ctx context.Context, req resource.UpdateRequest
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
-// secrets are those of the configuration, checked and registered for redaction.
-func (r *appRoleResource) secrets(ctx context.Context, config tfsdk.Config, diags *diag.Diagnostics) secret.Set {
-	set, known := configSecrets(ctx, config, diags)
-	if !known {
-		diags.AddAttributeError(path.Root("secrets"), "A secret is not known", "A value of secrets is still unknown while applying. This is a bug in the provider or in the CLI.")
-	}
-	for _, value := range set {
-		r.deps.fleet.AddSecret(value)
-	}
-	if err := set.Check(); err != nil {
-		diags.AddAttributeError(path.Root("secrets"), "A secret can't be handed over", err.Error()+".")
-	}
-	return set
-}
-
 func (r *appRoleResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
 	var state appRoleModel
 	resp.Diagnostics.Append(req.State.Get(ctx, &state)...)
@@ -355,16 +338,7 @@ func (m *appRoleModel) takeEntry(seen map[string]approle.Observed) {
 		if port := o.EntryPort(); port > 0 {
 			m.AppPort = types.Int64Value(int64(port))
 		}
-		h := o.Entry.TargetOptions.HealthCheck
-		values := map[string]attr.Value{"path": types.StringValue(h.Path), "port": types.Int64Null(), "host": types.StringNull(),
-			"interval": types.StringValue(spelled(h.Interval)), "timeout": types.StringValue(spelled(h.Timeout))}
-		if h.Port > 0 {
-			values["port"] = types.Int64Value(int64(h.Port))
-		}
-		if h.Host != "" {
-			values["host"] = types.StringValue(h.Host)
-		}
-		m.Healthcheck = types.ObjectValueMust(healthTypes, values)
+		m.Healthcheck = healthValue(o.Entry.TargetOptions.HealthCheck.Health())
 		return
 	}
 }

@@ -164,14 +164,7 @@ func appRoleOwnAttributes() map[string]schema.Attribute {
 		"version": schema.StringAttribute{Computed: true, MarkdownDescription: "The version: the image's tag, or the start of its digest."},
 		"proxy": schema.SingleNestedAttribute{Computed: true,
 			MarkdownDescription: "What a `kamal_proxy_route` needs to know of the role, for its `target`. Null without `app_port`.",
-			Attributes: map[string]schema.Attribute{
-				"service":        schema.StringAttribute{Computed: true, MarkdownDescription: "The role's service at kamal-proxy."},
-				"app":            schema.StringAttribute{Computed: true, MarkdownDescription: "Kamal's name for app and destination."},
-				"app_port":       schema.Int64Attribute{Computed: true, MarkdownDescription: "As `app_port`."},
-				"healthcheck":    schema.ObjectAttribute{Computed: true, AttributeTypes: healthTypes, MarkdownDescription: "As `healthcheck`."},
-				"deploy_timeout": schema.StringAttribute{Computed: true, MarkdownDescription: "As `deploy_timeout`."},
-				"drain_timeout":  schema.StringAttribute{Computed: true, MarkdownDescription: "As `drain_timeout`."},
-			}},
+			Attributes:          proxyTargetAttributes()},
 		"instances": schema.MapNestedAttribute{Computed: true,
 			MarkdownDescription: "What runs, by server.",
 			NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
@@ -183,6 +176,18 @@ func appRoleOwnAttributes() map[string]schema.Attribute {
 				"drift": schema.ListAttribute{Computed: true, ElementType: types.StringType,
 					MarkdownDescription: "What is not as it should be on this server and shows in no other attribute. Empty is right."},
 			}}},
+	}
+}
+
+// proxyTargetAttributes describe proxyTypes.
+func proxyTargetAttributes() map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"service":        schema.StringAttribute{Computed: true, MarkdownDescription: "Its service at kamal-proxy."},
+		"app":            schema.StringAttribute{Computed: true, MarkdownDescription: "Kamal's name for app and destination, where it is a role."},
+		"app_port":       schema.Int64Attribute{Computed: true, MarkdownDescription: "As `app_port`."},
+		"healthcheck":    schema.ObjectAttribute{Computed: true, AttributeTypes: healthTypes, MarkdownDescription: "The health check over HTTP."},
+		"deploy_timeout": schema.StringAttribute{Computed: true, MarkdownDescription: "As `deploy_timeout`."},
+		"drain_timeout":  schema.StringAttribute{Computed: true, MarkdownDescription: "As `drain_timeout`."},
 	}
 }
 

@@ -47,6 +47,7 @@ func (p *kamalProvider) Resources(context.Context) []func() resource.Resource {
 		newServerResource,
 		newFirewallResource,
 		newProxyResource,
+		newAccessoryResource,
 		newAppRoleResource,
 		newProxyRouteResource,
 	}

@@ -61,6 +61,21 @@ func configSecrets(ctx context.Context, config tfsdk.Config, diags *diag.Diagnos
 	return set, known
 }
 
+// secrets are those of the configuration, checked and registered for redaction.
+func (b *base) secrets(ctx context.Context, config tfsdk.Config, diags *diag.Diagnostics) secret.Set {
+	set, known := configSecrets(ctx, config, diags)
+	if !known {
+		diags.AddAttributeError(path.Root("secrets"), "A secret is not known", "A value of secrets is still unknown while applying. This is a bug in the provider or in the CLI.")
+	}
+	for _, value := range set {
+		b.deps.fleet.AddSecret(value)
+	}
+	if err := set.Check(); err != nil {
+		diags.AddAttributeError(path.Root("secrets"), "A secret can't be handed over", err.Error()+".")
+	}
+	return set
+}
+
 // checkSecrets refuses, while planning, what could not arrive in a container.
 func checkSecrets(set secret.Set, env types.Map, diags *diag.Diagnostics) {
 	if err := set.Check(); err != nil {

@@ -1,0 +1,360 @@
+package accessory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
+)
+
+// A Change is what is to be done with an accessory.
+type Change struct {
+	Spec   Spec
+	Server string
+	// MachineID is the machine that the state knows the accessory on; "" for a create.
+	MachineID string
+	// Create refuses what somebody else has made, and undoes itself when it fails.
+	Create bool
+	// ImportID is the id to tell users who should import instead.
+	ImportID string
+}
+
+// A Warning is something that did not stop the work.
+type Warning struct{ Summary, Detail string }
+
+// Apply makes the accessory what its spec wants. State is what is there
+// afterwards; nil where that could not be seen, and after a failed create,
+// which leaves nothing. An error is a *fleet.Failure.
+func Apply(ctx context.Context, f *fleet.Fleet, c Change) (*State, []Warning, error) {
+	done, err := f.QueueApp(ctx, c.Spec.Service)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	j := &job{Change: c, fleet: f, server: f.Server(c.Server)}
+	stop := f.KeepAlive(ctx, j.server, c.Spec.Service, kamal.MarkPath(MarkKind, c.Spec.ContainerName()))
+	err = j.run(ctx)
+	stop()
+	if err == nil {
+		return j.state, j.warnings, nil
+	}
+	j.unlock(ctx)
+	if c.Create {
+		return nil, j.warnings, err
+	}
+	return j.look(ctx), j.warnings, err
+}
+
+// job is a Change under way.
+type job struct {
+	Change
+	fleet  *fleet.Fleet
+	server *fleet.Server
+	have   Observed
+	plan   Plan
+	locked bool
+	image  *docker.Image
+	// fresh is the data that this run creates, as in kamal.Mark.Created.
+	fresh []string
+	// newID is the container that is to be ready, "" before it is there.
+	newID string
+	// touched: the call that stops the old container was made.
+	touched  bool
+	state    *State
+	warnings []Warning
+}
+
+func (j *job) warn(summary, detail string) {
+	j.warnings = append(j.warnings, Warning{summary, detail})
+}
+
+func (j *job) name() string { return j.Spec.ContainerName() }
+
+func (j *job) run(ctx context.Context) error {
+	if err := j.lock(ctx); err != nil {
+		return j.failure(err)
+	}
+	if f := j.check(); f != nil {
+		return j.complete(f)
+	}
+	j.plan = Build(j.Spec, j.have)
+	if j.plan.Converged() {
+		if st, ok := j.have.State(); ok {
+			j.state = &st
+		}
+		j.unlock(ctx)
+		return nil
+	}
+	if j.plan.Replace {
+		if err := j.prepare(ctx); err != nil {
+			return err
+		}
+	}
+	if err := j.start(ctx); err != nil {
+		return j.giveUp(ctx, err)
+	}
+	if err := j.finish(ctx); err != nil {
+		if interrupted(err) {
+			// The new container is ready, and may be the one that serves by now.
+			f := j.failure(err)
+			f.Running, f.Next = "the new container, which is ready", "apply again: it finishes what is left to do."
+			return f
+		}
+		return j.giveUp(ctx, err)
+	}
+	return nil
+}
+
+// lock takes the deploy lock, looks at the server, and finds out which data
+// is not there yet.
+func (j *job) lock(ctx context.Context) error {
+	res, snap, locked, err := j.fleet.LockApp(ctx, j.server, j.Spec.Service, j.Spec.Name, missingData(j.Spec))
+	j.locked = locked
+	if err != nil {
+		return err
+	}
+	if j.have, err = Observe(snap, j.Spec.Service, j.Spec.Name); err != nil {
+		return err
+	}
+	j.have.DeadLock = false // the lock that was dead is ours now
+	j.fresh = strings.FieldsFunc(res.Out(1), func(r rune) bool { return r == '\n' })
+	return nil
+}
+
+// missingData prints, as lines of kamal.Mark.Created, the volumes and
+// directories that are not there.
+func missingData(s Spec) sshexec.Step {
+	script := ":"
+	for _, v := range s.namedVolumes() {
+		script += "\ndocker volume inspect " + sshexec.Quote(v) + " >/dev/null 2>&1 || printf '%s\\n' " + sshexec.Quote("volume "+v)
+	}
+	for _, d := range s.madeDirectories("$PWD") {
+		script += "\nd=" + quoteHome(d) + `; [ -e "$d" ] || printf 'directory %s\n' "$d"`
+	}
+	return sshexec.Step{Title: "look which volumes and directories are there", Script: script}
+}
+
+// quoteHome quotes a path that may begin with the variable $PWD, the SSH user's home.
+func quoteHome(p string) string {
+	if rest, ok := strings.CutPrefix(p, "$PWD"); ok {
+		return `"$PWD"` + sshexec.Quote(rest)
+	}
+	return sshexec.Quote(p)
+}
+
+// check refuses what must not begin, before anything is changed.
+func (j *job) check() *fleet.Failure {
+	f := &fleet.Failure{Server: j.Server}
+	snap, mark, c := j.have.Snapshot, j.have.Mark, j.have.Current
+	switch d := snap.Docker; {
+	case !d.Installed:
+		f.Cause, f.Next = "docker is not installed on the server", "add a kamal_server for it, and take `server` from its `server` attribute, so that it comes first."
+		return f
+	case !d.Running:
+		f.Cause, f.Next = "docker does not answer: "+d.Failure, "start it (systemctl start docker), or add a kamal_server for the server, and apply again."
+		return f
+	case j.MachineID != "" && j.MachineID != snap.Facts.MachineID:
+		f.Cause = fmt.Sprintf("%s is another machine (machine-id %s) than the one that the accessory and its data are on (%s)", j.Server, snap.Facts.MachineID, j.MachineID)
+		f.Next = "move the data yourself and apply with -replace=ADDRESS, which removes the accessory on the old server and creates it on the new one; its data stays where it is. If `server` is not meant to change, set it back."
+		return f
+	case c == nil:
+		return nil
+	case j.have.Foreign:
+		f.Cause = fmt.Sprintf("a container that is not an accessory has the name %s (%s, %s)", c.ContainerName(), c.Config.Image, c.Status())
+		f.Next = "rename or remove it, if nobody needs it: docker rename " + c.ContainerName() + " OTHER"
+		return f
+	case !j.Create:
+		return nil
+	case mark != nil && mark.State == kamal.MarkCreating:
+		if mark.Run == j.fleet.Run || mark.Unfinished() {
+			return nil
+		}
+		f.Cause = fmt.Sprintf("another run (by %s, since %s) is creating this accessory", mark.By, mark.At.Format(time.RFC3339))
+		f.Next = "wait for it to end."
+		return f
+	}
+	owner := "by hand or by Kamal"
+	if mark != nil {
+		owner = "by " + mark.By + " with this provider, from another configuration or state"
+	}
+	f.Cause = fmt.Sprintf("the accessory is there already: container %s (%s), made %s. Two configurations can't own one accessory", c.ContainerName(), c.Status(), owner)
+	f.Next = "to take it over without a restart, import it: tofu import ADDRESS '" + j.ImportID + "' (or terraform import). To run beside it, use another name."
+	return f
+}
+
+// prepare gets the image and looks at it. Nothing that runs is touched.
+func (j *job) prepare(ctx context.Context) error {
+	if e := j.have.Entry; e != nil && j.port() > 0 {
+		// Better now than when the old container is down.
+		if _, err := e.DeployArgv(j.target("preflight")); err != nil {
+			f := j.failure(nil)
+			f.Step, f.Cause = "look at the accessory's service at kamal-proxy", err.Error()
+			f.Next = "take out of the service what this version of the provider does not know, or use one that knows it."
+			return f
+		}
+	}
+	if j.image = docker.FindImage(j.Spec.Image, j.have.Snapshot.Images); j.plan.Pull {
+		if err := j.pull(ctx); err != nil {
+			f := j.failure(err)
+			f.Next = docker.PullAdvice(j.Spec.Image, j.Server, j.fleet.Logins, err)
+			return f
+		}
+	}
+	problem := "the image " + j.Spec.Image + " is not there after the pull"
+	if j.image != nil {
+		problem = j.image.Problem(j.Spec.Image, j.Spec.Command, j.have.Snapshot.Docker.Arch)
+	}
+	if problem == "" {
+		return nil
+	}
+	f := j.failure(nil)
+	f.Step, f.Cause, f.Next = "check the image before it is run", problem, "mend the image or the command, and apply again."
+	return f
+}
+
+func (j *job) pull(ctx context.Context) error {
+	config, err := j.fleet.Logins.ConfigJSON(j.Spec.Image)
+	if err != nil {
+		return err
+	}
+	b := j.batch("pull the image")
+	b.Call.Prelude += docker.PullPrelude
+	b.Call.Vars = []sshexec.Var{{Name: "REGISTRY_LOGIN", Value: config, Secret: config != ""}}
+	b.Add("pull", sshexec.Step{Title: "pull " + j.Spec.Image, Script: "pull " + sshexec.Quote(j.Spec.Image) + ` "$REGISTRY_LOGIN"`})
+	b.Run("inspect", "inspect the image", "docker", "image", "inspect", j.Spec.Image)
+	res, err := j.change(ctx, b)
+	if err != nil {
+		return err
+	}
+	images, err := docker.ParseImages(b.Result(res, "inspect").Stdout)
+	if err == nil && len(images) == 1 {
+		j.image = &images[0]
+	}
+	return err
+}
+
+// start runs the new container in the place of the old one, which is put
+// aside, and waits until it is ready.
+func (j *job) start(ctx context.Context) error {
+	if !j.plan.Replace {
+		j.newID, j.image = j.have.Current.ID, j.have.Image
+		b := j.batch("wait for the container")
+		b.Add("ready", readyStep(j.newID, j.Spec.Ready, j.Spec.DeployTimeout))
+		_, err := j.change(ctx, b)
+		return err
+	}
+	b := j.batch("replace the container")
+	b.Call.Vars = j.Spec.Secrets.Vars()
+	state := kamal.MarkOwned
+	if j.Create {
+		state = kamal.MarkCreating
+	}
+	b.Add("mark", kamal.WriteMark(j.mark(state, j.fresh)))
+	j.addFiles(b)
+	if j.Spec.Network == kamal.Network {
+		b.Add("network", sshexec.Step{Title: "find the network " + kamal.Network,
+			Script: "docker network inspect kamal >/dev/null 2>&1 || docker network create kamal >/dev/null || docker network inspect kamal >/dev/null"})
+	}
+	if c := j.plan.Remove; c != nil {
+		b.Run("remove", "remove "+c.ContainerName()+", which was never found ready", "docker", "rm", "--force", c.ID)
+	}
+	if c := j.plan.Old; c != nil {
+		b.Run("stop", "stop the old container", "docker", "stop", "--time", strconv.Itoa(seconds(j.Spec.StopTimeout)), c.ID)
+		if c.ContainerName() == j.name() {
+			b.Run("aside", "put the old container aside", "docker", "rename", c.ID, j.name()+aside+fleet.Random(16))
+		}
+	}
+	run := j.Spec.run(j.server.Address(), j.have.Snapshot.Facts.Home, j.fleet.Run, j.plan.Carried)
+	b.Add("run", sshexec.Step{Title: "run the container " + j.name(), Script: j.Spec.Secrets.RunScript(run.Argv())})
+	b.Add("ready", readyStep(j.name(), j.Spec.Ready, j.Spec.DeployTimeout))
+	j.touched = true
+	res, err := j.change(ctx, b)
+	if b.Done(res, "run") {
+		j.newID = b.Out(res, "run")
+	}
+	return err
+}
+
+// addFiles makes the directories and writes the files.
+func (j *job) addFiles(b *fleet.Batch) {
+	home := j.have.Snapshot.Facts.Home
+	for _, d := range j.Spec.madeDirectories(home) {
+		make := "mkdir -p " + sshexec.Quote(d)
+		if rest, ok := strings.CutPrefix(d, home+"/"); ok {
+			make = "putdir " + sshexec.Quote(rest)
+		}
+		b.Add("directory", sshexec.Step{Title: "make the directory " + d, Script: make})
+	}
+	for _, f := range j.Spec.Files {
+		local := sshexec.Quote(f.local(j.Spec))
+		script := "printf '%s' " + sshexec.Quote(f.Content) + " | put " + local + " && chmod " + sshexec.Quote(f.Mode) + " " + local
+		if f.Owner != "" {
+			script += " && chown " + sshexec.Quote(f.Owner) + " " + local
+		}
+		b.Add("file", sshexec.Step{Title: "write the file " + f.Path, Script: script})
+	}
+}
+
+// batch begins a call that ends at once if the deploy lock is no longer ours.
+func (j *job) batch(title string) *fleet.Batch {
+	b := fleet.NewBatch(title)
+	b.Add("lock", kamal.HoldsLock(j.Spec.Service, j.fleet.Run))
+	return b
+}
+
+// change runs a batch; the error is the transport's or the failed step's.
+func (j *job) change(ctx context.Context, b *fleet.Batch) (*sshexec.Result, error) {
+	res, err := j.server.Change(ctx, b.Call)
+	if err != nil {
+		return nil, err
+	}
+	return res, b.Failed(res)
+}
+
+// mark is the owner mark, with what was created before and now.
+func (j *job) mark(state string, created []string) kamal.Mark {
+	m := kamal.Mark{Kind: MarkKind, Name: j.name(), State: state, Run: j.fleet.Run, By: j.fleet.By, At: time.Now().UTC()}
+	if j.have.Mark != nil {
+		m.Created = slices.Clone(j.have.Mark.Created)
+	}
+	m.Created = slices.Compact(slices.Sorted(slices.Values(append(m.Created, created...))))
+	return m
+}
+
+func (j *job) audit(message string) sshexec.Step {
+	return kamal.Audit(j.Spec.Service, time.Now(), []string{j.fleet.By, j.Spec.Name}, message)
+}
+
+// failure is the error of the accessory's server for err.
+func (j *job) failure(err error) *fleet.Failure {
+	var f *fleet.Failure
+	if !errors.As(err, &f) {
+		f = &fleet.Failure{Server: j.Server, Err: err}
+	}
+	return j.complete(f)
+}
+
+// complete adds to a failure what all of them say.
+func (j *job) complete(f *fleet.Failure) *fleet.Failure {
+	f.What = "replace the accessory " + j.name()
+	if j.Create {
+		f.What = "create the accessory " + j.name()
+	}
+	if f.Running == "" {
+		f.Running = "what ran before, nothing was changed"
+	}
+	return f
+}
+
+func interrupted(err error) bool {
+	var i *sshexec.InterruptedError
+	return errors.As(err, &i) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || fleet.IsUnreachable(err)
+}

@@ -1,0 +1,151 @@
+package accessory
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+)
+
+// defaultShm is what docker gives where nobody asks.
+const defaultShm = 64 << 20
+
+// FromContainer is the part of a spec that the container shows. What docker
+// and the image add by themselves is left out, unless prior has it too. Lists
+// keep prior's spelling and order where they mean the same.
+func FromContainer(o Observed, prior Spec) Spec {
+	s, c := prior, o.Current
+	if c == nil || c.Config == nil || c.HostConfig == nil {
+		return s
+	}
+	s.Image = c.Config.Image
+	s.Command = docker.CommandOf(*c, o.Image, prior.Command)
+	s.Env = docker.UsersOwn(c.Env(), o.Image, (*docker.Image).Env, prior.Env, func(name string) bool {
+		_, hidden := prior.Secrets[name]
+		return hidden || name == "KAMAL_HOST"
+	})
+	s.Labels = docker.UsersOwn(c.Labels(), o.Image, (*docker.Image).Labels, prior.Labels, func(k string) bool {
+		return k == kamal.LabelService || k == kamal.LabelRun
+	})
+	if ports := portsOf(*c); !slices.Equal(ports, normalPorts(prior.Ports)) {
+		s.Ports = ports
+	}
+	s.takeBinds(c.HostConfig.Binds, o.Snapshot.Facts.Home, prior)
+	s.LogDriver = c.HostConfig.LogConfig.Type
+	s.LogOptions = without(c.HostConfig.LogConfig.Config, o.Snapshot.LogDefaults(), prior.LogOptions)
+	s.Memory = c.HostConfig.Memory
+	s.CPUs = float64(c.HostConfig.NanoCPUs) / 1e9
+	if s.ShmSize = c.HostConfig.ShmSize; s.ShmSize == defaultShm && prior.ShmSize == 0 {
+		s.ShmSize = 0
+	}
+	ulimits := map[string]string{}
+	for _, u := range c.HostConfig.Ulimits {
+		ulimits[u.Name] = fmt.Sprintf("%d:%d", u.Soft, u.Hard)
+		if given := prior.Ulimits[u.Name]; !strings.Contains(given, ":") && given == fmt.Sprint(u.Soft) && u.Soft == u.Hard {
+			ulimits[u.Name] = given
+		}
+	}
+	s.Ulimits = without(ulimits, o.Snapshot.UlimitDefaults(), prior.Ulimits)
+	s.Network = string(c.HostConfig.NetworkMode)
+	return s
+}
+
+// without is m without the names that the daemon adds and prior hasn't got.
+func without(m map[string]string, daemon []string, prior map[string]string) map[string]string {
+	m = maps.Clone(m)
+	for _, k := range daemon {
+		if _, wanted := prior[k]; !wanted {
+			delete(m, k)
+		}
+	}
+	return m
+}
+
+// takeBinds sorts a container's mounts into volumes, directories and files.
+func (s *Spec) takeBinds(binds []string, home string, prior Spec) {
+	left := slices.Clone(binds)
+	take := func(bind string) bool {
+		i := slices.Index(left, bind)
+		if i >= 0 {
+			left = slices.Delete(left, i, i+1)
+		}
+		return i >= 0
+	}
+	s.Volumes, s.Directories, s.Files = nil, nil, nil
+	for _, v := range prior.Volumes {
+		if take(v) {
+			s.Volumes = append(s.Volumes, v)
+		}
+	}
+	for _, d := range prior.Directories {
+		if take(prior.directoryBind(d, home)) {
+			s.Directories = append(s.Directories, d)
+		}
+	}
+	for _, f := range prior.Files {
+		if take(f.bind(prior, home)) {
+			s.Files = append(s.Files, f)
+		}
+	}
+	own := home + "/" + s.ContainerName() + "/"
+	for _, b := range left {
+		name, _, _ := strings.Cut(b, ":")
+		switch {
+		case anonymousName.MatchString(name):
+		case strings.HasPrefix(b, home+"/"+s.filesDir()+"/"):
+			s.Files = append(s.Files, otherFile(b, home+"/"+s.filesDir()+"/"))
+		case strings.HasPrefix(b, own):
+			s.Directories = append(s.Directories, b[len(own):])
+		default:
+			s.Volumes = append(s.Volumes, b)
+		}
+	}
+}
+
+// otherFile is a file of another content than any that is known: what it holds
+// is not seen.
+func otherFile(bind, dir string) File {
+	parts := strings.Split(bind[len(dir):], ":")
+	sum, _, _ := strings.Cut(parts[0], "/")
+	return File{Path: parts[len(parts)-1], Content: "(other content, " + sum + ")", Mode: "0644"}
+}
+
+// secretsArrived says that a container runs with the spec's secrets.
+func (s Spec) secretsArrived(c docker.Container) bool {
+	env := c.Env()
+	for name, value := range s.Secrets {
+		if v, ok := env[name]; !ok || v != value {
+			return false
+		}
+	}
+	return true
+}
+
+// Differs names the attributes in which the container is not what spec wants;
+// empty means that it fits.
+func (s Spec) Differs(o Observed) []string {
+	is := FromContainer(o, s)
+	var out []string
+	differs := func(name string, same bool) {
+		if !same {
+			out = append(out, name)
+		}
+	}
+	differs("image", docker.SameRef(s.Image, is.Image))
+	differs("command", slices.Equal(s.Command, is.Command))
+	differs("env", maps.Equal(s.Env, is.Env))
+	differs("labels", maps.Equal(s.Labels, is.Labels))
+	differs("ports", slices.Equal(normalPorts(s.Ports), normalPorts(is.Ports)))
+	differs("volumes", slices.Equal(s.Volumes, is.Volumes))
+	differs("directories", slices.Equal(s.Directories, is.Directories))
+	differs("files", slices.Equal(s.Files, is.Files))
+	differs("logging", s.LogDriver == is.LogDriver && maps.Equal(s.LogOptions, is.LogOptions))
+	differs("memory", s.Memory == is.Memory)
+	differs("cpus", s.CPUs == is.CPUs)
+	differs("options", s.ShmSize == is.ShmSize && maps.Equal(s.Ulimits, is.Ulimits))
+	differs("network", s.Network == is.Network)
+	return out
+}

@@ -1,0 +1,127 @@
+package accessory
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
+)
+
+// giveUp ends a replacement that failed: it looks why, removes the new
+// container, and puts the old one back, in one call. It returns the failure.
+//
+// It trusts nothing that the failed call should have done: a connection that
+// was lost tells nothing about how far it came.
+func (j *job) giveUp(ctx context.Context, cause error) error {
+	f := j.failure(cause)
+	old := j.plan.Old
+	if !j.touched && old == nil {
+		f.Running, f.Next = "the container "+j.name()+", which is not ready", "see its log on the server: docker logs "+j.name()
+		return f
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime+j.Spec.DeployTimeout)
+	defer cancel()
+
+	b := j.batch("look why the new container failed, and give it up")
+	name := sshexec.Quote(j.name())
+	b.Add("inspect", sshexec.Step{Title: "inspect " + j.name(), Script: "docker container inspect " + name, KeepGoing: true})
+	b.Add("logs", sshexec.Step{Title: "read its log", Script: "docker logs --tail 15 " + name + " 2>&1", KeepGoing: true})
+	keep := ""
+	if old != nil {
+		keep = old.ID
+	}
+	b.Add("rm", sshexec.Step{Title: "remove the new container", Script: fmt.Sprintf(
+		`id=$(docker container inspect -f '{{.Id}}' %s 2>/dev/null) || exit 0; [ "$id" = %s ] || docker rm --force --volumes "$id"`, name, sshexec.Quote(keep))})
+	if old != nil {
+		b.Add("rename", sshexec.Step{Title: "give the old container its name back", Script: fmt.Sprintf(
+			`[ "$(docker container inspect -f '{{.Name}}' %[1]s)" = /%[2]s ] || docker rename %[1]s %[2]s`, old.ID, name)})
+		b.Run("start", "start the old container again", "docker", "start", old.ID)
+		ready := readyStep(old.ID, j.Spec.Ready, j.Spec.DeployTimeout)
+		ready.Title, ready.KeepGoing = "wait until the old container is ready", true
+		b.Add("ready", ready)
+	} else {
+		j.addUndo(b)
+	}
+	res, err := j.change(ctx, b)
+	j.explain(f, b, res)
+	switch {
+	case err != nil:
+		f.Running = "not as it was before: " + err.Error()
+		f.Next = "apply again: it looks at what is there before it does anything."
+	case old == nil:
+		f.Running = "nothing of this accessory; the data that this run created was removed again"
+	case b.Done(res, "ready"):
+		f.Running = fmt.Sprintf("the old container was put back and is ready (%s)", old.Config.Image)
+	default:
+		f.Running = fmt.Sprintf("the old container was put back and started (%s), but is not ready yet", old.Config.Image)
+	}
+	return f
+}
+
+// addUndo takes away what a failed create made. Nobody has used its data: the
+// container was never ready.
+func (j *job) addUndo(b *fleet.Batch) {
+	b.Add("data", removeData(j.fresh)...)
+	b.Add("files", j.removeFiles())
+	b.Add("mark", kamal.RemoveMark(MarkKind, j.name()))
+}
+
+// explain adds to a failure what was seen of the new container.
+func (j *job) explain(f *fleet.Failure, b *fleet.Batch, res *sshexec.Result) {
+	list, err := docker.ParseContainers(b.Result(res, "inspect").Stdout)
+	if err != nil || len(list) != 1 || j.plan.Old != nil && list[0].ID == j.plan.Old.ID {
+		return
+	}
+	c := list[0]
+	var lines []string
+	if st := c.State; st != nil {
+		switch {
+		case st.OOMKilled:
+			lines = append(lines, "the kernel killed the container for want of memory (OOM)")
+			f.Next = "raise `memory`, or give the server more memory or a swap file."
+		case st.Status == "created":
+			lines = append(lines, "docker could not start the container: its command can't be executed, or a mount or a port is not to be had")
+			f.Next = "see docker's words above; check `ports`, `command` and `volumes`."
+		case !st.Running || c.RestartCount > 0:
+			lines = append(lines, "the container ended instead of getting ready")
+			f.Next = "see its last log lines above: most often a variable is missing, or the data is of another version."
+		default:
+			lines = append(lines, "the container runs, but did not get ready in time")
+			f.Next = "see its last log lines above; if it only starts slowly, raise deploy_timeout."
+		}
+		lines = append(lines, fmt.Sprintf("  Container: %s, exit code %d, restarts %d, out of memory %t", st.Status, st.ExitCode, c.RestartCount, st.OOMKilled))
+	}
+	if logs := strings.TrimSpace(b.Out(res, "logs")); logs != "" {
+		lines = append(lines, "  The container's last log lines:\n    "+strings.ReplaceAll(logs, "\n", "\n    "))
+	}
+	f.Cause = strings.Join(lines, "\n")
+}
+
+// removeFiles removes the accessory's files and what is empty without them.
+func (j *job) removeFiles() sshexec.Step {
+	app := sshexec.Quote(kamal.AppDir(j.Spec.Service))
+	return sshexec.Step{Title: "remove the accessory's files", Script: "rm -rf " + sshexec.Quote(j.Spec.filesDir()) +
+		"; rm -f " + sshexec.Quote(j.Spec.EnvFile()) + "; rmdir " + sshexec.Quote(j.name()) + " " + app + "/env/accessories " + app + "/env " + app + " 2>/dev/null; :"}
+}
+
+// removeData removes data that was created, as kamal.Mark.Created has it. What
+// docker refuses, because another container uses it, stays.
+func removeData(created []string) []sshexec.Step {
+	var steps []sshexec.Step
+	for _, c := range created {
+		kind, name, _ := strings.Cut(c, " ")
+		q := sshexec.Quote(name)
+		switch kind {
+		case "volume":
+			steps = append(steps, sshexec.Step{Title: "remove the volume " + name, KeepGoing: true,
+				Script: "! docker volume inspect " + q + " >/dev/null 2>&1 || docker volume rm " + q})
+		case "directory":
+			steps = append(steps, sshexec.Step{Title: "remove the directory " + name, KeepGoing: true, Script: "rm -rf " + q})
+		}
+	}
+	return steps
+}

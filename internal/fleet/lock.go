@@ -1,0 +1,75 @@
+package fleet
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
+)
+
+// lockWait bounds the wait for a deploy of somebody else; Kamal's own is 15 minutes.
+const lockWait = 5 * time.Minute
+
+// LockApp takes an app's deploy lock on a server and looks at the server, after
+// the steps in extra, in the same remote call; it waits for a deploy that holds
+// the lock. The Result holds the lock's step and those of extra.
+//
+// locked says that the lock is ours, which it may be although there is an
+// error. An error that is a *Failure lacks What and Running.
+func (f *Fleet) LockApp(ctx context.Context, s *Server, app, version string, extra ...sshexec.Step) (res *sshexec.Result, snap *Snapshot, locked bool, err error) {
+	until := time.Now().Add(lockWait)
+	for {
+		call := sshexec.Call{Title: "take the deploy lock and look at the server"}
+		call.Steps = append([]sshexec.Step{kamal.Lock(app, f.Run, f.By, version, time.Now())}, extra...)
+		res, snap, err = s.Observe(ctx, call)
+		locked = locked || res != nil && res.Steps[0].Ran && res.Steps[0].ExitCode == 0
+		switch {
+		case err != nil || snap != nil:
+			return res, snap, locked, err
+		case res.Steps[0].ExitCode != kamal.LockTaken:
+			return res, nil, locked, res.Err()
+		}
+		holder := kamal.ParseLock(app, res.Out(0))
+		failure := &Failure{
+			Server: s.Name, Step: "take the deploy lock of " + app, Cause: "the lock is held:\n" + holder.Details,
+			Next: "wait for that deploy. If nobody is deploying (a `kamal deploy` that was interrupted leaves its lock), release it with `kamal lock release`, or remove ~/" +
+				kamal.LockDir(app) + " on " + s.Name + ", and apply again.",
+		}
+		if holder.Run == "" && !holder.Automatic() || time.Now().After(until) {
+			return res, nil, false, failure
+		}
+		if err := wait(ctx, 2*time.Second); err != nil {
+			failure.Err = err
+			return res, nil, false, failure
+		}
+	}
+}
+
+// KeepAlive gives signs of life in an app's lock and in files on a server, so
+// that nobody takes this run for dead, until stop is called.
+func (f *Fleet) KeepAlive(ctx context.Context, s *Server, app string, files ...string) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	call := sshexec.Call{Title: "give a sign of life",
+		Steps: []sshexec.Step{kamal.SignOfLife(f.Run, append(files, kamal.LockDir(app)+"/run")...)}}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for wait(ctx, kamal.Beat) == nil {
+			// A beat that fails is followed by the next; the steps check the lock before each effect.
+			_, _ = s.Read(ctx, call)
+		}
+	})
+	return func() { cancel(); wg.Wait() }
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,110 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/accessory"
+)
+
+// ModifyPlan says what an apply will make of the container. It dials nothing:
+// everything it needs to know is in the state, which Read has just filled.
+func (r *accessoryResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if req.Plan.Raw.IsNull() {
+		return
+	}
+	var plan accessoryModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
+	var state *accessoryModel
+	if !req.State.Raw.IsNull() {
+		state = &accessoryModel{}
+		resp.Diagnostics.Append(req.State.Get(ctx, state)...)
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	set, known := configSecrets(ctx, req.Config, &resp.Diagnostics)
+	checkSecrets(set, plan.Env, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	before, versionBefore := types.MapNull(types.StringType), types.StringNull()
+	if state != nil {
+		before, versionBefore = state.SecretDigests, state.SecretsVersion
+		if known {
+			warnLost(set, before, &resp.Diagnostics)
+		}
+	}
+	if state == nil || !plan.Ports.Equal(state.Ports) {
+		plan.warnPublic(&resp.Diagnostics)
+	}
+	// The framework marks computed values as unknown exactly where the
+	// configuration changes something; a replacement because of drift is ours to see.
+	replaces := state == nil || plan.replaces(*state)
+	digests := planDigests(set, known, before, salt(ctx, req.Private, &resp.Diagnostics), plan.SecretsVersion, versionBefore,
+		replaces || plan.ID.IsUnknown())
+	plan.SecretDigests = digests.digests
+	plan.describe()
+	plan.setPlanned(state, replaces || digests.differ)
+	for name, v := range map[string]attr.Value{
+		"id": plan.ID, "proxy": plan.Proxy, "secret_digests": plan.SecretDigests, "container": plan.Container, "digest": plan.Digest,
+		"running": plan.Running, "machine_id": plan.MachineID, "drift": plan.Drift,
+	} {
+		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root(name), v)...)
+	}
+}
+
+// setPlanned fills what will be of the container: what is, unless it is replaced.
+func (m *accessoryModel) setPlanned(state *accessoryModel, replaced bool) {
+	m.MachineID = types.StringUnknown()
+	if state != nil {
+		// Another machine is refused, so that this comes true.
+		m.MachineID = state.MachineID
+	}
+	if state != nil && !replaced {
+		m.Container, m.Digest, m.Running, m.Drift = state.Container, state.Digest, state.Running, state.Drift
+		return
+	}
+	m.Container, m.Digest, m.Running = types.StringUnknown(), types.StringUnknown(), types.BoolValue(true)
+	m.setDrift(nil)
+}
+
+// replaces says that an apply has something to do with the container: the
+// configuration changes what it is made of or where it is, or it isn't as the
+// state has it.
+func (m accessoryModel) replaces(state accessoryModel) bool {
+	for _, p := range [][2]attr.Value{
+		{m.Image, state.Image}, {m.Command, state.Command}, {m.Env, state.Env}, {m.Ports, state.Ports}, {m.Volumes, state.Volumes},
+		{m.Directories, state.Directories}, {m.Files, state.Files}, {m.Labels, state.Labels}, {m.Logging, state.Logging},
+		{m.Memory, state.Memory}, {m.CPUs, state.CPUs}, {m.Options, state.Options}, {m.Network, state.Network}, {m.Server, state.Server},
+	} {
+		if !p[0].Equal(p[1]) {
+			return true
+		}
+	}
+	return !state.Running.ValueBool() || len(state.Drift.Elements()) > 0
+}
+
+// warnPublic tells which ports others than the server will reach.
+func (m accessoryModel) warnPublic(diags *diag.Diagnostics) {
+	var public []string
+	for _, v := range m.Ports.Elements() {
+		if s, ok := v.(types.String); ok && !s.IsUnknown() {
+			if p, err := accessory.ParsePort(s.ValueString()); err == nil && p.Public() {
+				public = append(public, s.ValueString())
+			}
+		}
+	}
+	if len(public) > 0 {
+		diags.AddAttributeWarning(path.Root("ports"), "Ports that others can reach",
+			fmt.Sprintf("%s publishes %s. Docker lets such ports pass by UFW and other firewalls of the server itself: restrict them with kamal_firewall, or with a firewall in front of the server. "+
+				"Containers of the app need no published port.", m.full(), strings.Join(public, ", ")))
+	}
+}
