@@ -43,6 +43,11 @@ func Apply(ctx context.Context, f *fleet.Fleet, c Change) (*State, []Warning, er
 	stop := f.KeepAlive(ctx, j.server, c.Spec.Service, kamal.MarkPath(MarkKind, c.Spec.ContainerName()))
 	err = j.run(ctx)
 	stop()
+	if err == nil && j.state == nil {
+		if j.state = j.look(ctx); j.state == nil {
+			err = j.failure(errors.New("the container could not be seen after the work was done"))
+		}
+	}
 	if err == nil {
 		return j.state, j.warnings, nil
 	}
@@ -248,8 +253,8 @@ func (j *job) start(ctx context.Context) error {
 		j.newID, j.image = j.have.Current.ID, j.have.Image
 		b := j.batch("wait for the container")
 		b.Add("ready", readyStep(j.newID, j.Spec.Ready, j.Spec.DeployTimeout))
-		_, err := j.change(ctx, b)
-		return err
+		res, err := j.change(ctx, b)
+		return asNotReady(err, b.Result(res, "ready"), j.Spec.DeployTimeout)
 	}
 	b := j.batch("replace the container")
 	b.Call.Vars = j.Spec.Secrets.Vars()
@@ -280,18 +285,18 @@ func (j *job) start(ctx context.Context) error {
 	if b.Done(res, "run") {
 		j.newID = b.Out(res, "run")
 	}
-	return err
+	return asNotReady(err, b.Result(res, "ready"), j.Spec.DeployTimeout)
 }
 
 // addFiles makes the directories and writes the files.
 func (j *job) addFiles(b *fleet.Batch) {
 	home := j.have.Snapshot.Facts.Home
 	for _, d := range j.Spec.madeDirectories(home) {
-		make := "mkdir -p " + sshexec.Quote(d)
+		script := "mkdir -p " + sshexec.Quote(d)
 		if rest, ok := strings.CutPrefix(d, home+"/"); ok {
-			make = "putdir " + sshexec.Quote(rest)
+			script = "putdir " + sshexec.Quote(rest)
 		}
-		b.Add("directory", sshexec.Step{Title: "make the directory " + d, Script: make})
+		b.Add("directory", sshexec.Step{Title: "make the directory " + d, Script: script})
 	}
 	for _, f := range j.Spec.Files {
 		local := sshexec.Quote(f.local(j.Spec))

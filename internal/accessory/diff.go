@@ -31,7 +31,7 @@ func FromContainer(o Observed, prior Spec) Spec {
 		return k == kamal.LabelService || k == kamal.LabelRun
 	})
 	if ports := portsOf(*c); !slices.Equal(ports, normalPorts(prior.Ports)) {
-		s.Ports = ports
+		s.Ports = shortPorts(ports)
 	}
 	s.takeBinds(c.HostConfig.Binds, o.Snapshot.Facts.Home, prior)
 	s.LogDriver = c.HostConfig.LogConfig.Type
@@ -44,8 +44,8 @@ func FromContainer(o Observed, prior Spec) Spec {
 	ulimits := map[string]string{}
 	for _, u := range c.HostConfig.Ulimits {
 		ulimits[u.Name] = fmt.Sprintf("%d:%d", u.Soft, u.Hard)
-		if given := prior.Ulimits[u.Name]; !strings.Contains(given, ":") && given == fmt.Sprint(u.Soft) && u.Soft == u.Hard {
-			ulimits[u.Name] = given
+		if u.Soft == u.Hard && prior.Ulimits[u.Name] != ulimits[u.Name] {
+			ulimits[u.Name] = fmt.Sprint(u.Soft)
 		}
 	}
 	s.Ulimits = without(ulimits, o.Snapshot.UlimitDefaults(), prior.Ulimits)
@@ -105,12 +105,11 @@ func (s *Spec) takeBinds(binds []string, home string, prior Spec) {
 	}
 }
 
-// otherFile is a file of another content than any that is known: what it holds
-// is not seen.
+// otherFile is a file of which only the sum of the content is known, from its mount.
 func otherFile(bind, dir string) File {
 	parts := strings.Split(bind[len(dir):], ":")
 	sum, _, _ := strings.Cut(parts[0], "/")
-	return File{Path: parts[len(parts)-1], Content: "(other content, " + sum + ")", Mode: "0644"}
+	return File{Path: parts[len(parts)-1], Content: unseenContent + sum + ")", Mode: "0644"}
 }
 
 // secretsArrived says that a container runs with the spec's secrets.
@@ -127,7 +126,12 @@ func (s Spec) secretsArrived(c docker.Container) bool {
 // Differs names the attributes in which the container is not what spec wants;
 // empty means that it fits.
 func (s Spec) Differs(o Observed) []string {
-	is := FromContainer(o, s)
+	return s.Changes(FromContainer(o, s))
+}
+
+// Changes names the attributes in which two specs make different containers,
+// whatever their spelling.
+func (s Spec) Changes(is Spec) []string {
 	var out []string
 	differs := func(name string, same bool) {
 		if !same {
@@ -141,7 +145,7 @@ func (s Spec) Differs(o Observed) []string {
 	differs("ports", slices.Equal(normalPorts(s.Ports), normalPorts(is.Ports)))
 	differs("volumes", slices.Equal(s.Volumes, is.Volumes))
 	differs("directories", slices.Equal(s.Directories, is.Directories))
-	differs("files", slices.Equal(s.Files, is.Files))
+	differs("files", slices.EqualFunc(s.Files, is.Files, func(a, b File) bool { return a.Path == b.Path && a.sum() == b.sum() }))
 	differs("logging", s.LogDriver == is.LogDriver && maps.Equal(s.LogOptions, is.LogOptions))
 	differs("memory", s.Memory == is.Memory)
 	differs("cpus", s.CPUs == is.CPUs)

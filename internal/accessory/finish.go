@@ -109,9 +109,7 @@ func (j *job) addTidying(b *fleet.Batch) {
 func (j *job) oldFiles() sshexec.Step {
 	var keep []string
 	for _, f := range j.Spec.Files {
-		rest := strings.TrimPrefix(f.local(j.Spec), j.Spec.filesDir()+"/")
-		sum, _, _ := strings.Cut(rest, "/")
-		keep = append(keep, sum)
+		keep = append(keep, f.sum())
 	}
 	return sshexec.Step{Title: "remove old files", KeepGoing: true, Script: fmt.Sprintf(
 		`for d in %s/*; do case " %s " in *" ${d##*/} "*) ;; *) rm -rf "$d";; esac; done; rmdir %[1]s 2>/dev/null || :`,

@@ -2,6 +2,7 @@ package accessory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -18,6 +19,11 @@ import (
 // was lost tells nothing about how far it came.
 func (j *job) giveUp(ctx context.Context, cause error) error {
 	f := j.failure(cause)
+	var late *notReady
+	if errors.As(cause, &late) {
+		f.Step, f.Err = fmt.Sprintf("wait up to %s until the container is ready", late.bound), nil
+		f.Cause = late.why
+	}
 	old := j.plan.Old
 	if !j.touched && old == nil {
 		f.Running, f.Next = "the container "+j.name()+", which is not ready", "see its log on the server: docker logs "+j.name()
@@ -67,7 +73,9 @@ func (j *job) giveUp(ctx context.Context, cause error) error {
 func (j *job) addUndo(b *fleet.Batch) {
 	b.Add("data", removeData(j.fresh)...)
 	b.Add("files", j.removeFiles())
-	b.Add("mark", kamal.RemoveMark(MarkKind, j.name()))
+	if j.Create {
+		b.Add("mark", kamal.RemoveMark(MarkKind, j.name()))
+	}
 }
 
 // explain adds to a failure what was seen of the new container.
@@ -98,7 +106,7 @@ func (j *job) explain(f *fleet.Failure, b *fleet.Batch, res *sshexec.Result) {
 	if logs := strings.TrimSpace(b.Out(res, "logs")); logs != "" {
 		lines = append(lines, "  The container's last log lines:\n    "+strings.ReplaceAll(logs, "\n", "\n    "))
 	}
-	f.Cause = strings.Join(lines, "\n")
+	f.Cause = strings.TrimSpace(f.Cause + "\n" + strings.Join(lines, "\n"))
 }
 
 // removeFiles removes the accessory's files and what is empty without them.

@@ -105,3 +105,12 @@ func portsOf(c docker.Container) []string {
 	slices.Sort(out)
 	return slices.Compact(out)
 }
+
+// shortPorts are ports as people write them: 127.0.0.1 is what goes without saying.
+func shortPorts(ports []string) []string {
+	out := slices.Clone(ports)
+	for i := range out {
+		out[i] = strings.TrimPrefix(out[i], "127.0.0.1:")
+	}
+	return out
+}

@@ -2,6 +2,7 @@ package accessory
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
@@ -53,3 +54,20 @@ done`, sshexec.Quote(container), limit, check, maxRestarts, limit)}
 }
 
 func seconds(d time.Duration) int { return int(d.Round(time.Second) / time.Second) }
+
+// notReady says that a container did not get ready, in the words of readyStep.
+type notReady struct {
+	why   string
+	bound time.Duration
+}
+
+func (e *notReady) Error() string { return e.why }
+
+// asNotReady is err, or what it says of the container where the step that
+// waits for it failed.
+func asNotReady(err error, step sshexec.StepResult, bound time.Duration) error {
+	if err == nil || !step.Ran || step.ExitCode == 0 {
+		return err
+	}
+	return &notReady{why: strings.TrimSpace(string(step.Stderr)), bound: bound}
+}

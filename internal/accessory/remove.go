@@ -135,7 +135,7 @@ func (j *job) tell(d leftData, steps []sshexec.StepResult) {
 	if len(failed) > 0 {
 		j.warn("Not all data of "+j.name()+" could be removed from "+j.Server, strings.Join(failed, "\n"))
 	}
-	kept, why := append(d.created, d.other...), "delete_data is not set"
+	kept, why := slices.Concat(d.created, d.other), "delete_data is not set"
 	if j.Spec.DeleteData {
 		kept, why = d.other, "they were not created by this resource, or hold what it did not make"
 	}

@@ -98,8 +98,20 @@ func (s Spec) filesDir() string { return s.ContainerName() + "/files" }
 // is part of the path: the old container goes on seeing the old file, and a
 // change of a file shows as another mount.
 func (f File) local(s Spec) string {
+	return s.filesDir() + "/" + f.sum() + path.Clean("/"+f.Path)
+}
+
+// unseenContent begins what stands for the content of a file that is known by
+// its sum alone, as after an import.
+const unseenContent = "(content not seen, sum "
+
+// sum is the sum of what a file is, in 12 hex digits.
+func (f File) sum() string {
+	if sum, ok := strings.CutPrefix(f.Content, unseenContent); ok {
+		return strings.TrimSuffix(sum, ")")
+	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s", f.Mode, f.Owner, f.Content))
-	return s.filesDir() + "/" + hex.EncodeToString(sum[:6]) + path.Clean("/"+f.Path)
+	return hex.EncodeToString(sum[:6])
 }
 
 func (f File) bind(s Spec, home string) string {

@@ -231,12 +231,19 @@ func (m *accessoryModel) take(s, prior accessory.Spec) {
 	m.Network = types.StringValue(s.Network)
 }
 
-// sizeValue is a size in bytes, null for none.
+// sizeValue is a size as people write it, null for none.
 func sizeValue(n int64) types.String {
 	if n == 0 {
 		return types.StringNull()
 	}
-	return types.StringValue(strconv.FormatInt(n, 10))
+	unit := ""
+	for _, next := range []string{"k", "m", "g"} {
+		if n%1024 != 0 {
+			break
+		}
+		n, unit = n/1024, next
+	}
+	return types.StringValue(strconv.FormatInt(n, 10) + unit)
 }
 
 func filesValue(files []accessory.File) types.List {

@@ -47,7 +47,7 @@ func (r *accessoryResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 	}
 	// The framework marks computed values as unknown exactly where the
 	// configuration changes something; a replacement because of drift is ours to see.
-	replaces := state == nil || plan.replaces(*state)
+	replaces := state == nil || plan.replaces(ctx, *state)
 	digests := planDigests(set, known, before, salt(ctx, req.Private, &resp.Diagnostics), plan.SecretsVersion, versionBefore,
 		replaces || plan.ID.IsUnknown())
 	plan.SecretDigests = digests.digests
@@ -79,17 +79,18 @@ func (m *accessoryModel) setPlanned(state *accessoryModel, replaced bool) {
 // replaces says that an apply has something to do with the container: the
 // configuration changes what it is made of or where it is, or it isn't as the
 // state has it.
-func (m accessoryModel) replaces(state accessoryModel) bool {
-	for _, p := range [][2]attr.Value{
-		{m.Image, state.Image}, {m.Command, state.Command}, {m.Env, state.Env}, {m.Ports, state.Ports}, {m.Volumes, state.Volumes},
-		{m.Directories, state.Directories}, {m.Files, state.Files}, {m.Labels, state.Labels}, {m.Logging, state.Logging},
-		{m.Memory, state.Memory}, {m.CPUs, state.CPUs}, {m.Options, state.Options}, {m.Network, state.Network}, {m.Server, state.Server},
-	} {
-		if !p[0].Equal(p[1]) {
+func (m accessoryModel) replaces(ctx context.Context, state accessoryModel) bool {
+	if !m.Server.Equal(state.Server) || !state.Running.ValueBool() || len(state.Drift.Elements()) > 0 {
+		return true
+	}
+	for _, v := range []attr.Value{m.Image, m.Command, m.Env, m.Ports, m.Volumes, m.Directories, m.Files, m.Labels, m.Logging, m.Memory, m.CPUs, m.Options, m.Network} {
+		if !fullyKnown(ctx, v) {
 			return true
 		}
 	}
-	return !state.Running.ValueBool() || len(state.Drift.Elements()) > 0
+	now, diags := m.spec(ctx)
+	was, more := state.spec(ctx)
+	return diags.HasError() || more.HasError() || len(now.Changes(was)) > 0
 }
 
 // warnPublic tells which ports others than the server will reach.

@@ -10,7 +10,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
-	"github.com/hashicorp/terraform-plugin-framework-validators/objectvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -145,8 +144,7 @@ func accessoryOwnAttributes() map[string]schema.Attribute {
 					MarkdownDescription: "Command that succeeds in the container (`docker exec`) once it is ready: `[\"pg_isready\", \"-h\", \"127.0.0.1\"]`."},
 				"port": schema.Int64Attribute{Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 					MarkdownDescription: "TCP port of the container that takes connections once it is ready."},
-			},
-			Validators: []validator.Object{objectvalidator.AtLeastOneOf(path.MatchRelative().AtName("command"), path.MatchRelative().AtName("port"))}},
+			}},
 		"app_port": schema.Int64Attribute{Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 			MarkdownDescription: "Port of the container that a `kamal_proxy_route` with the target `proxy` sends requests to. The route follows the container when it is replaced."},
 		"proxy_healthcheck": schema.SingleNestedAttribute{Optional: true, Computed: true, Default: objectdefault.StaticValue(defaultHealth),

@@ -53,7 +53,7 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 	if got := s.SSH(t, `docker port shop-db`); strings.TrimSpace(got) != "3000/tcp -> 127.0.0.1:5432" {
 		t.Errorf("published: %q", got)
 	}
-	if got := s.SSH(t, `docker exec shop-db app env PASSWORD; echo .`); got != secret+".\n" {
+	if got := s.SSH(t, `docker exec shop-db app env PASSWORD; echo .`); got != secret+"." {
 		t.Errorf("the secret arrived as %q", got)
 	}
 	if got := inspect(`{{index .Config.Labels "service"}} {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.ShmSize}}`); got != "shop-db unless-stopped 100663296" {
@@ -62,7 +62,7 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 	file := func() string {
 		return s.SSH(t, `f=$(docker inspect -f '{{range .HostConfig.Binds}}{{println .}}{{end}}' shop-db | sed -n 's,:/etc/db.cnf$,,p'); stat -c '%a %u:%g' "$f"; cat "$f"`)
 	}
-	if got := file(); got != "640 1000:1000\nmood = calm\n" {
+	if got := file(); got != "640 1000:1000\nmood = calm" {
 		t.Errorf("file: %q", got)
 	}
 	if got := s.SSH(t, `stat -c %a .kamal/apps/shop/env/accessories/db.env`); strings.TrimSpace(got) != "600" {
@@ -77,7 +77,7 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 	if second == first {
 		t.Error("the container was not replaced")
 	}
-	if got := s.SSH(t, `docker exec shop-db app env MOOD; cat `+data+` shop-db/conf/kept; ls shop-db/files | wc -l`); got != "livelyprecious\nkept\n1\n" {
+	if got := s.SSH(t, `docker exec shop-db app env MOOD; cat `+data+` shop-db/conf/kept; ls shop-db/files | wc -l`); got != "livelyprecious\nkept\n1" {
 		t.Errorf("after the replacement: %q", got)
 	}
 
@@ -91,7 +91,7 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 	if got := inspect("{{.Id}}"); got != second {
 		t.Errorf("another container than the old one runs: %s", got)
 	}
-	if got := file(); got != "640 1000:1000\nmood = lively\n" {
+	if got := file(); got != "640 1000:1000\nmood = lively" {
 		t.Errorf("file after a broken version: %q", got)
 	}
 	w.Setenv("TF_VAR_mood", "lively")
@@ -109,7 +109,7 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 		t.Errorf("plan after docker rm: %s", p.Actions("kamal_accessory.db"))
 	}
 	w.Apply()
-	if got := s.SSH(t, `cat `+data); got != "precious\n" {
+	if got := s.SSH(t, `cat `+data); got != "precious" {
 		t.Errorf("data after docker rm: %q", got)
 	}
 
@@ -130,7 +130,7 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 	if !says(out, "volume shop-data") || !says(out, "/shop-db/conf") {
 		t.Errorf("no word of what was kept:\n%s", out)
 	}
-	if got := s.SSH(t, `docker ps -aq; cat `+data+` shop-db/conf/kept; ls .kamal/terraform .kamal/apps 2>/dev/null || :`); got != "precious\nkept\n" {
+	if got := s.SSH(t, `docker ps -aq; cat `+data+` shop-db/conf/kept; ls -A .kamal/terraform .kamal/apps/shop 2>/dev/null || :`); got != "precious\nkept" {
 		t.Errorf("after destroy: %q", got)
 	}
 
@@ -138,7 +138,7 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 	w.Write("main.tf", strings.Replace(strings.Replace(accessoryConfig, `"shop-data:/data"`, `"shop-data:/data", "fresh-data:/fresh"`, 1), "memory ", "delete_data = true\n  memory ", 1))
 	w.Apply()
 	out = w.Destroy()
-	if got := s.SSH(t, `docker volume ls -q; cat shop-db/conf/kept`); got != "shop-data\nkept\n" || !says(out, "volume shop-data") {
+	if got := s.SSH(t, `docker volume ls -q; cat shop-db/conf/kept`); got != "shop-data\nkept" || !says(out, "volume shop-data") {
 		t.Errorf("after destroy with delete_data: %q\n%s", got, out)
 	}
 }
@@ -193,11 +193,12 @@ resource "kamal_accessory" "search" {
   name     = "search"
   image    = var.image
   app_port = 3000
+  deploy_timeout = "5s"
   ports    = ["0.0.0.0:7700:3000"]
 }
 `
 	w.Setenv("TF_VAR_image", w.Bed.Image("app:unhealthy"))
-	w.Write("main.tf", strings.Replace(config, `ports `, "healthcheck = { command = [\"app\", \"healthcheck\"] }\n  deploy_timeout = \"4s\"\n  volumes = [\"search-data:/data\"]\n  ports ", 1))
+	w.Write("main.tf", strings.Replace(config, `ports `, "healthcheck = { command = [\"app\", \"healthcheck\"] }\n  volumes = [\"search-data:/data\"]\n  ports ", 1))
 	w.ApplyFails("Unable to create the accessory shop-search on "+s.Address, "503", "did not get ready in time")
 	if got := s.SSH(t, `docker ps -aq; docker volume ls -q; ls .kamal/terraform 2>/dev/null || :`); got != "" || len(w.Addresses()) != 0 {
 		t.Errorf("left of a failed create: %q, state %q", got, w.Addresses())
