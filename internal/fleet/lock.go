@@ -40,7 +40,7 @@ func (f *Fleet) LockApp(ctx context.Context, s *Server, app, version string, ext
 		if holder.Run == "" && !holder.Automatic() || time.Now().After(until) {
 			return res, nil, false, failure
 		}
-		if err := wait(ctx, 2*time.Second); err != nil {
+		if err := pause(ctx, 2*time.Second); err != nil {
 			failure.Err = err
 			return res, nil, false, failure
 		}
@@ -55,7 +55,7 @@ func (f *Fleet) KeepAlive(ctx context.Context, s *Server, app string, files ...s
 		Steps: []sshexec.Step{kamal.SignOfLife(f.Run, append(files, kamal.LockDir(app)+"/run")...)}}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for wait(ctx, kamal.Beat) == nil {
+		for pause(ctx, kamal.Beat) == nil {
 			// A beat that fails is followed by the next; the steps check the lock before each effect.
 			_, _ = s.Read(ctx, call)
 		}
@@ -63,7 +63,7 @@ func (f *Fleet) KeepAlive(ctx context.Context, s *Server, app string, files ...s
 	return func() { cancel(); wg.Wait() }
 }
 
-func wait(ctx context.Context, d time.Duration) error {
+func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
