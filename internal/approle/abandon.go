@@ -37,15 +37,18 @@ func (r *rollout) abandon(ctx context.Context, s *site, cause error, last Probe)
 	if s.newID == "" && !s.started {
 		return f
 	}
-	evidence, err := r.lookAt(ctx, s)
+	evidence, err := r.lookAt(ctx, s, isInterrupted(cause))
 	if err != nil {
 		f.Running = "not known: " + err.Error()
 		return f
 	}
 	if evidence.serves {
-		s.switched = true
+		s.switched, s.failure = true, f
 		f.Running = s.runningNow(r.Spec)
 		f.Next = "apply again: it finishes what is left to do."
+		if r.Create {
+			f.Running, f.Next = "", "apply again: what was made was taken away."
+		}
 		return f
 	}
 	if !isInterrupted(cause) {
@@ -97,8 +100,9 @@ type evidence struct {
 	proxyLog string
 }
 
-// lookAt asks for the new container, its last log lines and the proxy's, in one call.
-func (r *rollout) lookAt(ctx context.Context, s *site) (evidence, error) {
+// lookAt asks for the new container, its last log lines and the proxy's, in
+// one call. cut says that a switch may be under way.
+func (r *rollout) lookAt(ctx context.Context, s *site, cut bool) (evidence, error) {
 	name := s.plan.Name
 	b := fleet.NewBatch("look why the new container failed")
 	// One that ends and is started again and again has its exit code only while it is down.
@@ -107,6 +111,10 @@ func (r *rollout) lookAt(ctx context.Context, s *site) (evidence, error) {
 	b.Add("inspect", sshexec.Step{Title: "inspect " + name, Script: sshexec.Join("docker", "container", "inspect", name), KeepGoing: true})
 	b.Add("logs", sshexec.Step{Title: "read its log", Script: sshexec.Join("docker", "logs", "--tail", "30", name) + " 2>&1", KeepGoing: true})
 	if s.have.Entry != nil {
+		if cut && s.newID != "" {
+			b.Add("switching", sshexec.Step{Title: "let kamal-proxy end a deploy that was cut off", KeepGoing: true,
+				Script: awaitSwitch(r.Spec.Role.Prefix(), docker.ShortID(s.newID))})
+		}
 		b.Add("state", sshexec.Step{Title: "read kamal-proxy's routes", Script: "proxystate", KeepGoing: true})
 		b.Add("proxy", sshexec.Step{Title: "read kamal-proxy's log", Script: sshexec.Join("docker", "logs", "--since", "2m", "--tail", "200", proxy.Container) + " 2>&1", KeepGoing: true})
 	}
@@ -133,6 +141,18 @@ func (r *rollout) lookAt(ctx context.Context, s *site) (evidence, error) {
 	return e, nil
 }
 
+// awaitSwitch waits, with a bound, until kamal-proxy works at no deploy of a
+// service any more, or sends its traffic to the container: to remove that in
+// the moment of the switch would leave the service without a target. A deploy
+// goes on after its client is gone, and shows as a process of kamal-proxy's.
+func awaitSwitch(service, shortID string) string {
+	return fmt.Sprintf(`n=0
+while [ $n -lt 80 ] && docker top %s 2>/dev/null | grep -qF -e %s; do
+  case $(proxystate) in *%s:*) break;; esac
+  n=$((n + 1)); sleep 0.5
+done`, proxy.Container, sshexec.Quote("kamal-proxy deploy "+service+" "), shortID)
+}
+
 func isInterrupted(err error) bool {
 	var i *sshexec.InterruptedError
 	return errors.As(err, &i) || errors.Is(err, context.Canceled) || fleet.IsUnreachable(err)
@@ -154,6 +174,9 @@ func (r *rollout) putBack(ctx context.Context) error {
 		if err != nil {
 			return &fleet.Failure{What: "put " + r.Spec.Role.Prefix() + " back to " + r.Spec.Role.Version(s.have.Current.ContainerName()), Server: s.name,
 				Err: err, Running: s.runningNow(r.Spec), Next: "apply again, with the version that should run."}
+		}
+		if s.failure != nil { // it was written while the new one served
+			s.failure.Running, s.failure.Next = s.runningNow(r.Spec), "apply again."
 		}
 		r.warn(fmt.Sprintf("%s was put back on %s", r.Spec.Role.Prefix(), s.name),
 			fmt.Sprintf("%s failed on another server, so that %s was switched back to %s (boot.on_failure = \"rollback\").", r.Spec.Version(), s.name, s.have.Current.ContainerName()))

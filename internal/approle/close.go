@@ -63,6 +63,9 @@ func (r *rollout) addUndo(b *fleet.Batch, s *site) {
 		Script: "ids=$(" + sshexec.Join("docker", "ps", "--all", "--quiet", "--filter", "label="+kamal.LabelRun+"="+r.fleet.Run,
 			"--filter", "name=^"+s.plan.Name+"$") + `) || exit; [ -z "$ids" ] || docker rm --force $ids`})
 	b.Add("mark", kamal.RemoveMark(MarkKind, r.Spec.Role.Prefix()))
+	if s.have.Current == nil && len(s.have.SecretNames) == 0 {
+		r.addRemoveFiles(b) // nobody had any before
+	}
 }
 
 // report says what is there after the roll-out.
@@ -307,10 +310,15 @@ func (r *rollout) addRemove(b *fleet.Batch, list []docker.Container, files bool)
 	if !files {
 		return
 	}
+	r.addRemoveFiles(b)
+	b.Add("mark", kamal.RemoveMark(MarkKind, r.Spec.Role.Prefix()))
+	b.Add("audit", r.audit("Removed app"))
+}
+
+// addRemoveFiles removes the role's env file, and the directories that are empty without it.
+func (r *rollout) addRemoveFiles(b *fleet.Batch) {
 	role := r.Spec.Role
 	dir := sshexec.Quote(kamal.AppDir(role.App()))
 	b.Add("files", sshexec.Step{Title: "remove the role's files",
 		Script: "rm -f " + sshexec.Quote(kamal.RoleEnvFile(role)) + "; rmdir " + dir + "/env/roles " + dir + "/env " + dir + " 2>/dev/null; :"})
-	b.Add("mark", kamal.RemoveMark(MarkKind, role.Prefix()))
-	b.Add("audit", r.audit("Removed app"))
 }

@@ -93,6 +93,8 @@ type site struct {
 	unprobed bool
 	// switched: the new container serves, or for a role without a port: is ready.
 	switched bool
+	// failure is that of a server which was switched all the same, nil else.
+	failure *fleet.Failure
 	// cleanupErr is what kept a failed create from being undone.
 	cleanupErr error
 	// gone: the server is no longer there.
