@@ -252,3 +252,22 @@ func TestRunNamesAndLabelsAsKamalDoes(t *testing.T) {
 		t.Errorf("a secret or a role's label in %s", argv)
 	}
 }
+
+func TestCheckRefusesWhatDockerWould(t *testing.T) {
+	t.Parallel()
+	if err := wanted().Check(); err != nil {
+		t.Errorf("a good one: %v", err)
+	}
+	for says, change := range map[string]func(*Spec){
+		"mounted at /data":                            func(s *Spec) { s.Directories = []string{"d:/data/"} },
+		"mounted at /etc/db.cnf":                      func(s *Spec) { s.Volumes = []string{"v:/etc/db.cnf"} },
+		`"5432:5432" and "127.0.0.1:5432:6000" publi`: func(s *Spec) { s.Ports = []string{"5432:5432", "127.0.0.1:5432:6000"} },
+	} {
+		if err := wanted(change).Check(); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, want %q", err, says)
+		}
+	}
+	if err := wanted(func(s *Spec) { s.Ports = []string{"53:53", "53:53/udp", "[::1]:53:53"} }).Check(); err != nil {
+		t.Errorf("one port on several addresses and protocols: %v", err)
+	}
+}

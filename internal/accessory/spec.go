@@ -138,6 +138,36 @@ func (s Spec) binds(home string) []string {
 	return out
 }
 
+// Check refuses what docker would refuse once the old container is down: two
+// mounts at one place, one port of the server published twice. It looks at
+// Volumes, Directories, Files and Ports alone.
+func (s Spec) Check() error {
+	places, ports := map[string]bool{}, map[string]string{}
+	for _, b := range s.binds("") {
+		parts := strings.Split(b, ":")
+		if len(parts) < 2 {
+			continue // refused by its validator
+		}
+		to := path.Clean(parts[1])
+		if places[to] {
+			return fmt.Errorf("two of volumes, directories and files are mounted at %s", to)
+		}
+		places[to] = true
+	}
+	for _, given := range s.Ports {
+		p, err := ParsePort(given)
+		if err != nil {
+			return err
+		}
+		key := fmt.Sprintf("%s:%d/%s", p.Bind, p.Host, p.Protocol)
+		if other, taken := ports[key]; taken {
+			return fmt.Errorf("%q and %q publish the same port of the server", other, given)
+		}
+		ports[key] = given
+	}
+	return nil
+}
+
 // madeDirectories are the paths on the server of Directories.
 func (s Spec) madeDirectories(home string) []string {
 	var out []string

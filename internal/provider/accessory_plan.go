@@ -32,6 +32,7 @@ func (r *accessoryResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 	}
 	set, known := configSecrets(ctx, req.Config, &resp.Diagnostics)
 	checkSecrets(set, plan.Env, &resp.Diagnostics)
+	plan.check(ctx, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -58,6 +59,20 @@ func (r *accessoryResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 		"running": plan.Running, "machine_id": plan.MachineID, "drift": plan.Drift,
 	} {
 		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root(name), v)...)
+	}
+}
+
+// check refuses, while planning, what docker would refuse once the old container is down.
+func (m accessoryModel) check(ctx context.Context, diags *diag.Diagnostics) {
+	for _, v := range []attr.Value{m.Ports, m.Volumes, m.Directories, m.Files} {
+		if !fullyKnown(ctx, v) {
+			return
+		}
+	}
+	spec, d := m.spec(ctx)
+	diags.Append(d...)
+	if err := spec.Check(); err != nil {
+		diags.AddError("An accessory that docker can't run", err.Error()+".")
 	}
 }
 

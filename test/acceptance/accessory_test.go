@@ -157,7 +157,7 @@ func TestAccessoryKilledMidway(t *testing.T) {
 	s.SSH(t, `echo precious > `+data)
 
 	moments := []struct{ name, mood, seen string }{
-		{"while the old container stops", "one", `docker events --since 60s --until 0s --filter event=kill --filter container=shop-db | grep -q . && ls .kamal/lock-shop >/dev/null`},
+		{"once the old container was told to stop", "one", `docker events --since 60s --until 0s --filter event=kill --filter container=shop-db | grep -q . && ls .kamal/lock-shop >/dev/null`},
 		{"while the new container starts", "two", `docker ps --format '{{.Names}} {{.Status}}' | grep -q '^shop-db .*starting' && docker ps -a --format '{{.Names}}' | grep -q _replaced_`},
 	}
 	for _, m := range moments {
