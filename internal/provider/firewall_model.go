@@ -36,7 +36,7 @@ type firewallRuleModel struct {
 }
 
 // spec is the model as the noun wants it. Rules and interfaces that are not
-// known yet, in part or as a whole, are left out: known[i] says where the i-th
+// known yet, in part or as a whole, are left out: places[i] says where the i-th
 // rule stands in the configuration, all whether none is missing.
 func (m *firewallModel) spec(ctx context.Context) (s firewall.Spec, places []int, all bool, diags diag.Diagnostics) {
 	all = !m.Allow.IsUnknown() && !m.Interfaces.IsUnknown()
@@ -125,7 +125,8 @@ func (m *firewallModel) facts(ctx context.Context, o *firewall.Observed, s firew
 	m.MachineID = types.StringValue(snap.Facts.MachineID)
 }
 
-// invalid attaches an *firewall.InvalidError to its attribute. It says whether there is one.
+// invalid attaches an *firewall.InvalidError to its attribute, and names that in
+// the summary: the CLI shows no place deep in a list. It says whether there is one.
 func invalid(diags *diag.Diagnostics, places []int, err error) bool {
 	var e *firewall.InvalidError
 	if !errors.As(err, &e) {
@@ -142,7 +143,7 @@ func invalid(diags *diag.Diagnostics, places []int, err error) bool {
 	if e.Source >= 0 {
 		at = at.AtListIndex(e.Source)
 	}
-	diags.AddAttributeError(at, "Invalid "+e.Attribute, e.Why+".")
+	diags.AddAttributeError(at, "Invalid "+at.String(), e.Why+".")
 	return true
 }
 

@@ -53,7 +53,9 @@ func (p *kamalProvider) Resources(context.Context) []func() resource.Resource {
 	}
 }
 
-func (p *kamalProvider) DataSources(context.Context) []func() datasource.DataSource { return nil }
+func (p *kamalProvider) DataSources(context.Context) []func() datasource.DataSource {
+	return []func() datasource.DataSource{newExposedPortsDataSource}
+}
 
 func (p *kamalProvider) EphemeralResources(context.Context) []func() ephemeral.EphemeralResource {
 	return nil

@@ -59,10 +59,20 @@ func newOutsider(t *testing.T, b *testbed.Bed, s *testbed.Server) *outsider {
 	return o
 }
 
-// toOutside gives a server its way back to the outsiders; a reboot forgets it.
+// toOutside gives a server its way back to the outsiders, from before Docker
+// starts at boot.
 func toOutside(t *testing.T, s *testbed.Server) {
 	t.Helper()
-	s.SSH(t, "ip route replace "+outside4+" dev eth0; ip -6 route replace "+outside6+" dev eth0")
+	s.SSH(t, `cat > /etc/systemd/system/outside.service <<'END'
+[Unit]
+Before=docker.service
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'ip route replace `+outside4+` dev eth0; ip -6 route replace `+outside6+` dev eth0'
+[Install]
+WantedBy=docker.service
+END
+systemctl daemon-reload && systemctl enable --quiet --now outside.service`)
 }
 
 // sh runs a program of this machine.
@@ -117,6 +127,14 @@ func (o *outsider) ask(network, address string, bound time.Duration) string {
 	return askOn(c, bound)
 }
 
+// waitFor waits until a service answers with its name.
+func (o *outsider) waitFor(t *testing.T, address string, port int, name string) {
+	t.Helper()
+	eventually(t, time.Minute, fmt.Sprintf("%s answers at %s port %d", name, address, port), func() bool {
+		return o.ask("tcp", net.JoinHostPort(address, fmt.Sprint(port)), time.Second) == name
+	})
+}
+
 func askOn(c net.Conn, bound time.Duration) string {
 	if err := c.SetDeadline(time.Now().Add(bound)); err != nil {
 		return ""
@@ -155,6 +173,102 @@ func (o *outsider) serve(t *testing.T, port int) {
 			}
 		}()
 	}
+}
+
+// A watch connects to an address every millisecond and counts the answers. What
+// only accepts a connection has not answered: with the userland proxy off,
+// dockerd listens on every published port to keep it from others.
+type watch struct {
+	stop    chan struct{}
+	done    chan error
+	tried   int
+	reached int
+	lost    int // no answer within a second
+}
+
+// watch begins a watch; end ends it.
+func (o *outsider) watch(address string, port int) *watch {
+	w := &watch{stop: make(chan struct{}), done: make(chan error, 1)}
+	go func() { w.done <- o.inside(func() error { return w.run(address, port) }) }()
+	return w
+}
+
+func (w *watch) end(t *testing.T) {
+	t.Helper()
+	close(w.stop)
+	if err := <-w.done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run keeps the last thousand attempts open, so that each has a second to be answered.
+func (w *watch) run(address string, port int) error {
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return err
+	}
+	family, to := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: port, Addr: [4]byte(ip.AsSlice())})
+	if ip.Is6() {
+		family, to = unix.AF_INET6, &unix.SockaddrInet6{Port: port, Addr: ip.As16()}
+	}
+	var open []unix.PollFd
+	defer func() {
+		for _, f := range open {
+			unix.Close(int(f.Fd))
+		}
+	}()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-w.stop:
+			return nil
+		case <-tick.C:
+		}
+		fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		// At its end the port is free again at once, or they would run out.
+		if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+			return err
+		}
+		switch err := unix.Connect(fd, to); err {
+		case nil, unix.EINPROGRESS, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ECONNREFUSED:
+		default:
+			return fmt.Errorf("connect: %w", err)
+		}
+		w.tried++
+		open = append(open, unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT})
+		if _, err := unix.Poll(open, 0); err != nil && err != unix.EINTR {
+			return err
+		}
+		kept := open[:0]
+		for i, f := range open {
+			switch {
+			case f.Revents&unix.POLLIN != 0 && answers(int(f.Fd)):
+				w.reached++
+			case f.Revents == unix.POLLOUT: // connected
+				if _, err := unix.Write(int(f.Fd), []byte("who\n")); err == nil {
+					kept = append(kept, unix.PollFd{Fd: f.Fd, Events: unix.POLLIN})
+					continue
+				}
+				w.lost++
+			case f.Revents == 0 && len(open)-i <= 1000:
+				kept = append(kept, f)
+				continue
+			default:
+				w.lost++
+			}
+			unix.Close(int(f.Fd))
+		}
+		open = kept
+	}
+}
+
+func answers(fd int) bool {
+	n, err := unix.Read(fd, make([]byte, 100))
+	return err == nil && n > 0
 }
 
 // namer is a program that says its name to whoever asks, on TCP and UDP, and

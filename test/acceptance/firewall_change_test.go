@@ -1,0 +1,128 @@
+package acceptance
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
+)
+
+const oneRule = `
+resource "kamal_firewall" "web" {
+  server = "{{server 0}}"
+  allow  = [{ port = "8080" }]
+}
+`
+
+// withoutProxy turns the userland proxy off; containers run on.
+const withoutProxy = `mkdir -p /etc/docker; echo '{"userland-proxy": false, "live-restore": true}' > /etc/docker/daemon.json; systemctl restart docker`
+
+func TestFirewallHasNoMomentInWhichAClosedPortIsOpen(t *testing.T) {
+	t.Parallel()
+	sc := newScene(t, testbed.Debian13)
+	s := sc.server
+	s.SSH(t, fullIPv6)
+	s.SSH(t, containerFunction+"container web '-p 8080:80' 80; container db '-p 5432:5432' 5432")
+
+	// What is open already when the port is closed stays open: so it is documented.
+	sc.stranger.waitFor(t, s.Address, 5432, "db")
+	sc.stranger.waitFor(t, s.Address6, 5432, "db")
+	open, err := sc.stranger.dial("tcp", net.JoinHostPort(s.Address, "5432"), 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	// The watch must be able to see an open port.
+	for _, address := range []string{s.Address, s.Address6} {
+		seen := sc.stranger.watch(address, 5432)
+		time.Sleep(time.Second)
+		if seen.end(t); seen.reached < 10 {
+			t.Fatalf("%s: the watch reached an open port %d times of %d", address, seen.reached, seen.tried)
+		}
+	}
+	if got := askOn(open, 5*time.Second); got != "db" {
+		t.Fatalf("before: %q", got)
+	}
+
+	w := newWorkspace(t, s)
+	w.Write("main.tf", oneRule)
+	w.Apply()
+	if got := askOn(open, 5*time.Second); got != "db" {
+		t.Errorf("a connection from before the rule was cut: %q", got)
+	}
+
+	ssh, err := sc.stranger.dial("tcp", net.JoinHostPort(s.Address, "22"), 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ssh.Close()
+	closed4, closed6 := sc.stranger.watch(s.Address, 5432), sc.stranger.watch(s.Address6, 5432)
+	allowed, login := sc.stranger.watch(s.Address, 8080), sc.stranger.watch(s.Address, 22)
+	begin := time.Now()
+	for i := range 50 {
+		sources := fmt.Sprintf("203.0.113.%d", i+1)
+		if i%2 == 0 {
+			sources = sc.friend.IPv4 + `", "` + sc.friend.IPv6
+		}
+		w.Write("main.tf", strings.Replace(oneRule, "]", `, { port = "5432", sources = ["`+sources+`"] }]`, 1))
+		w.must(w.run("apply", "-auto-approve", "-no-color", "-refresh=false"))
+	}
+	took := time.Since(begin)
+	for name, watched := range map[string]*watch{"closed, IPv4": closed4, "closed, IPv6": closed6, "allowed": allowed, "SSH": login} {
+		watched.end(t)
+		t.Logf("%s: %d tries in %s, %d reached, %d lost", name, watched.tried, took.Round(time.Second), watched.reached, watched.lost)
+		if watched.tried < int(took.Milliseconds())/10 {
+			t.Errorf("%s: only %d tries in %s", name, watched.tried, took)
+		}
+	}
+	if closed4.reached+closed6.reached > 0 {
+		t.Errorf("a closed port was open for a moment: %d times over IPv4, %d over IPv6", closed4.reached, closed6.reached)
+	}
+	if allowed.lost > 0 || allowed.reached == 0 {
+		t.Errorf("an allowed port: %d reached, %d lost", allowed.reached, allowed.lost)
+	}
+	// sshd refuses some of so many at once (MaxStartups) after it accepted them.
+	if login.lost > 0 || login.reached == 0 {
+		t.Errorf("SSH: %d reached, %d lost", login.reached, login.lost)
+	}
+	if line, err := bufio.NewReader(ssh).ReadString('\n'); err != nil || !strings.HasPrefix(line, "SSH-") {
+		t.Errorf("the SSH connection did not live on: %q, %v", line, err)
+	}
+}
+
+func TestFirewallGuardsFromBeforeDockerStarts(t *testing.T) {
+	for _, kind := range []testbed.Kind{testbed.Debian12, testbed.Debian13} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			sc := newScene(t, kind)
+			s := sc.server
+			s.SSH(t, withoutProxy)
+			s.SSH(t, containerFunction+"container web '-p 8080:80' 80; container db '-p 5432:5432' 5432")
+			w := newWorkspace(t, s)
+			w.Write("main.tf", oneRule)
+			w.Apply()
+			// Without the unit before Docker, the ports would be open for this long.
+			s.SSH(t, `mkdir /etc/systemd/system/kamal-firewall.service.d
+				printf '[Service]\nExecStartPre=/bin/sleep 3\n' > /etc/systemd/system/kamal-firewall.service.d/slow.conf; systemctl daemon-reload`)
+			for name, restart := range map[string]func(){
+				"reboot":            func() { s.Reboot(t) },
+				"restart of Docker": func() { s.SSH(t, "systemctl restart docker") },
+			} {
+				closed, allowed := sc.stranger.watch(s.Address, 5432), sc.stranger.watch(s.Address, 8080)
+				restart()
+				sc.stranger.waitFor(t, s.Address, 8080, "web")
+				closed.end(t)
+				allowed.end(t)
+				t.Logf("%s, %s: closed %d of %d, allowed %d of %d", kind, name, closed.reached, closed.tried, allowed.reached, allowed.tried)
+				if closed.reached > 0 || allowed.reached == 0 {
+					t.Errorf("%s: the closed port was reached %d times, the allowed one %d times", name, closed.reached, allowed.reached)
+				}
+				w.PlanEmpty()
+			}
+		})
+	}
+}
