@@ -47,7 +47,7 @@ func wanted(v int, s Spec, guarded []string) []rule {
 		if err != nil {
 			continue // Validate tells
 		}
-		one := rule{chain: allow, protocol: r.Protocol, origPort: ports.String(), target: "RETURN"}
+		one := rule{chain: allow, protocol: r.protocol(), origPort: ports.String(), target: "RETURN"}
 		sources, everybody := r.family(v)
 		if everybody {
 			out = append(out, one)

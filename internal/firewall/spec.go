@@ -23,10 +23,18 @@ type Spec struct {
 
 // A Rule lets somebody reach a published port of the host, or a range of them.
 type Rule struct {
-	Port        string   `json:"port"`     // "80", "8000-8100"
-	Protocol    string   `json:"protocol"` // tcp, udp
+	Port        string   `json:"port"`               // "80", "8000-8100"
+	Protocol    string   `json:"protocol,omitempty"` // tcp, udp; "" is tcp
 	Sources     []string `json:"sources,omitempty"`
 	Description string   `json:"description,omitempty"`
+}
+
+// protocol is the rule's protocol, never "".
+func (r Rule) protocol() string {
+	if r.Protocol == "" {
+		return "tcp"
+	}
+	return r.Protocol
 }
 
 // Ports are the first and the last port of a range.
@@ -101,7 +109,7 @@ func (r Rule) family(v int) (sources []netip.Prefix, everybody bool) {
 func (s Spec) Allows(port uint16, protocol string) bool {
 	return slices.ContainsFunc(s.Allow, func(r Rule) bool {
 		p, err := ParsePorts(r.Port)
-		return err == nil && r.Protocol == protocol && p.Has(port)
+		return err == nil && r.protocol() == protocol && p.Has(port)
 	})
 }
 
@@ -150,7 +158,7 @@ func (s Spec) Validate() []*InvalidError {
 			sources = append(sources, p)
 		}
 		for _, p := range sources {
-			key := fmt.Sprint(ports, r.Protocol, p)
+			key := fmt.Sprint(ports, r.protocol(), p)
 			if before, ok := seen[key]; ok && before != i {
 				bad("allow", i, "", -1, fmt.Errorf("allow[%d] says the same already", before))
 				break

@@ -50,11 +50,7 @@ func (m *firewallModel) spec(ctx context.Context) (s firewall.Spec, places []int
 			all = false
 			continue
 		}
-		protocol := r.Protocol.ValueString()
-		if protocol == "" { // the default, while validating
-			protocol = "tcp"
-		}
-		s.Allow = append(s.Allow, firewall.Rule{Port: r.Port.ValueString(), Protocol: protocol, Sources: sources, Description: r.Description.ValueString()})
+		s.Allow = append(s.Allow, firewall.Rule{Port: r.Port.ValueString(), Protocol: r.Protocol.ValueString(), Sources: sources, Description: r.Description.ValueString()})
 		places = append(places, i)
 	}
 	interfaces, known := texts(m.Interfaces)
@@ -102,9 +98,12 @@ func (m *firewallModel) imported(ctx context.Context, s firewall.Spec) diag.Diag
 	}
 	var rules []firewallRuleModel
 	for _, r := range s.Allow {
-		one := firewallRuleModel{Port: types.StringValue(r.Port), Protocol: types.StringValue(r.Protocol), Sources: types.ListNull(types.StringType)}
+		one := firewallRuleModel{Port: types.StringValue(r.Port), Sources: types.ListNull(types.StringType)}
 		if len(r.Sources) > 0 {
 			one.Sources = textList(ctx, r.Sources)
+		}
+		if r.Protocol != "" {
+			one.Protocol = types.StringValue(r.Protocol)
 		}
 		if r.Description != "" {
 			one.Description = types.StringValue(r.Description)

@@ -12,7 +12,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/listplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -44,8 +43,8 @@ func firewallSchema(ctx context.Context) schema.Schema {
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 					"port": schema.StringAttribute{Required: true,
 						MarkdownDescription: "Port of the server, or a range: `443`, `8000-8100`. It is the published port, not the container's: 8080 for `8080:80`."},
-					"protocol": schema.StringAttribute{Optional: true, Computed: true, Default: stringdefault.StaticString("tcp"),
-						Validators:          []validator.String{stringvalidator.OneOf("tcp", "udp")},
+					// No default of the schema's: the framework's time for them grows with the square of the rules.
+					"protocol": schema.StringAttribute{Optional: true, Validators: []validator.String{stringvalidator.OneOf("tcp", "udp")},
 						MarkdownDescription: "`tcp` or `udp`. Default: `tcp`."},
 					"sources": schema.ListAttribute{ElementType: types.StringType, Optional: true, Validators: atLeastOne,
 						MarkdownDescription: "Networks or addresses, IPv4 and IPv6, that may: `203.0.113.0/24`, `2001:db8::/32`, `198.51.100.7`. Default: anywhere."},

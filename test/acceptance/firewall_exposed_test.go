@@ -75,8 +75,9 @@ output "open" {
 	if out := w.Apply(); !says(out, closes) || says(out, "port 443 of kamal-proxy") {
 		t.Errorf("a create that closes the proxy:\n%s", out)
 	}
-	ports(map[string]string{"kamal-proxy 80 v4": "nobody", "kamal-proxy 80 v6": "nobody", "kamal-proxy 443 v4": "anywhere", "kamal-proxy 443 v6": "nobody",
-		"db 5432 v4": "sources " + sc.friend.IPv4 + "/32", "db 5432 v6": "nobody", "cache 6379 v4": "server"})
+	// Without its userland proxy this Docker publishes over IPv4 only.
+	ports(map[string]string{"kamal-proxy 80 v4": "nobody", "kamal-proxy 443 v4": "anywhere",
+		"db 5432 v4": "sources " + sc.friend.IPv4 + "/32", "cache 6379 v4": "server"})
 	if open := fmt.Sprint(w.Output("open")); open != "[443/tcp]" {
 		t.Errorf("open: %s", open)
 	}
