@@ -87,6 +87,11 @@ func (r *rollout) report(ctx context.Context, failed error) Report {
 		}
 		return rep
 	}
+	for _, s := range r.sites {
+		if s.newID != "" {
+			rep.Began = append(rep.Began, s.name)
+		}
+	}
 	// After a failure only a new look tells the truth.
 	ctx, cancel := cleanup(ctx)
 	defer cancel()

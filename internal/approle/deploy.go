@@ -35,7 +35,10 @@ type Report struct {
 	Instances map[string]Instance
 	// Unseen are the servers that could not be asked after a failure: what
 	// the state said about them is all that is known.
-	Unseen   []string
+	Unseen []string
+	// Began are the servers on which a failed roll-out left a container of its
+	// own, whether it serves or could not be taken away.
+	Began    []string
 	Warnings []Warning
 }
 

@@ -210,10 +210,10 @@ func (r *appRoleResource) Update(ctx context.Context, req resource.UpdateRequest
 		r.deps.addError(&resp.Diagnostics, "deploy "+spec.Role.Prefix(), "", err)
 		// What was observed, under the configuration that was: so the next
 		// plan shows the change again, with or without a refresh.
-		// A server that was to join and has the role now is in it: a plan that
-		// leaves it out again must know that there is something to remove.
-		for _, s := range servers {
-			if _, has := report.Instances[s]; has && !slices.Contains(before, s) {
+		// A server that was to join and has a container of this run is in it: a
+		// plan that leaves it out again must know that there is something to remove.
+		for _, s := range report.Began {
+			if !slices.Contains(before, s) {
 				before = append(before, s)
 			}
 		}

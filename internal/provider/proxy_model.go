@@ -78,7 +78,9 @@ func (m *proxyModel) refresh(ctx context.Context, snap *fleet.Snapshot) {
 // that means the same.
 func (m *proxyModel) refreshSpec(was proxy.ContainerSpec, have proxy.ContainerState) {
 	is := have.Spec
-	m.Image, m.Version = types.StringValue(is.Image), types.StringValue(is.Version)
+	if !docker.SameRef(is.Ref(), was.Ref()) {
+		m.Image, m.Version = types.StringValue(is.Image), types.StringValue(is.Version)
+	}
 	m.HTTPPort, m.HTTPSPort = optionalInt(is.HTTPPort), optionalInt(is.HTTPSPort)
 	m.MetricsPort = optionalInt(is.MetricsPort)
 	m.Debug = types.BoolValue(is.Debug)

@@ -158,7 +158,7 @@ func SameAddresses(a, b []netip.Addr) bool {
 
 // Same says whether two specs mean the same; rotate says whether log sizes count.
 func (s ContainerSpec) Same(t ContainerSpec, rotate bool) bool {
-	return s.Ref() == t.Ref() && s.HTTPPort == t.HTTPPort && s.HTTPSPort == t.HTTPSPort &&
+	return docker.SameRef(s.Ref(), t.Ref()) && s.HTTPPort == t.HTTPPort && s.HTTPSPort == t.HTTPSPort &&
 		SameAddresses(s.BindAddresses, t.BindAddresses) && s.MetricsPort == t.MetricsPort && s.Debug == t.Debug &&
 		(!rotate || docker.SameLogSize(s.LogMaxSize, t.LogMaxSize))
 }

@@ -106,6 +106,7 @@ func TestObserveAndPlanContainer(t *testing.T) {
 		faults []string
 	}{
 		{name: "as wanted", want: want, action: Keep},
+		{name: "image in another spelling", want: want, is: []string{`"Image": "basecamp/`, `"Image": "docker.io/basecamp/`}, action: Keep},
 		{name: "log size in another spelling", want: want, is: []string{`"10m"`, `"10000k"`}, action: Keep},
 		{name: "logs to journald", want: want, is: []string{`{"Type": "json-file", "Config": {"max-size": "10m"}}`, `{"Type": "journald", "Config": {}}`}, action: Keep},
 		{name: "stopped", want: want, is: []string{`"Status": "running", "Running": true`, `"Status": "exited", "Running": false`}, action: Start},
