@@ -18,6 +18,9 @@ type Deployment struct {
 	Spec Spec
 	// Servers are taken in this order.
 	Servers []string
+	// Joining are those of Servers that the role's state doesn't have yet: what
+	// somebody else has deployed there is refused.
+	Joining []string
 	// Leaving are servers that the role runs on and no longer should.
 	Leaving []string
 	// Recorded are the containers that the state knows, by server.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
@@ -158,10 +160,10 @@ func (r *rollout) check(s *site) error {
 		f.Cause, f.Next = "docker is not installed on the server", "add a kamal_server for it, and take `servers` from its `server` attribute, so that it comes first."
 		return f
 	}
-	if !r.Create {
+	mark := s.have.Mark
+	if !r.Create && (!slices.Contains(r.Joining, s.name) || r.knows(s) || mark == nil && s.have.leftover()) {
 		return nil
 	}
-	mark := s.have.Mark
 	if mark != nil && mark.State == kamal.MarkCreating {
 		return nil // its run is dead, or it would hold the lock that is ours now
 	}
@@ -174,7 +176,18 @@ func (r *rollout) check(s *site) error {
 	}
 	f.Cause = fmt.Sprintf("the role is there already: container %s (%s), deployed %s. Two configurations can't own one role",
 		s.have.Current.ContainerName(), s.have.Current.Status(), owner)
-	f.Next = "to take it over without a restart, import it: tofu import ADDRESS '" + r.ImportID +
+	again := "import it"
+	if !r.Create {
+		again = "remove the resource from the state (tofu state rm ADDRESS) and import it with all servers"
+	}
+	f.Next = "to take it over without a restart, " + again + ": tofu import ADDRESS '" + r.ImportID +
 		"' (or terraform import). To deploy beside it, use another service, role or destination."
 	return f
+}
+
+// knows says that the state has a container of the server, under another of the server's names.
+func (r *rollout) knows(s *site) bool {
+	return slices.ContainsFunc(s.have.all(), func(c docker.Container) bool {
+		return slices.Contains(slices.Collect(maps.Values(r.Recorded)), c.ID)
+	})
 }

@@ -3,6 +3,7 @@ package approle
 import (
 	"testing"
 
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 )
@@ -44,5 +45,43 @@ func TestAMarkOfADeadCreateIsTakenOverUnderTheLock(t *testing.T) {
 	s := &site{name: "10.0.0.1", have: w.look(t, wanted().Role, "")}
 	if err := r.check(s); err != nil {
 		t.Errorf("its run can't live, or it would hold the lock: %v", err)
+	}
+}
+
+func TestWhatSomebodyElseDeployedOnAServerThatJoinsIsRefused(t *testing.T) {
+	t.Parallel()
+	byKamal := func(c *docker.Container) { delete(c.Config.Labels, kamal.LabelRun) }
+	owned := kamal.Mark{Kind: MarkKind, Name: wanted().Role.Prefix(), State: kamal.MarkOwned, Run: "another", By: "you"}
+	for name, tt := range map[string]struct {
+		change  func(*docker.Container)
+		marks   []kamal.Mark
+		stays   bool // the server was in the list before
+		known   bool // the state has the container, on a server of another name
+		refused bool
+	}{
+		"Kamal's":                                {change: byKamal, refused: true},
+		"another configuration's":                {marks: []kamal.Mark{owned}, refused: true},
+		"what a run left that died":              {},
+		"its own, under another name":            {marks: []kamal.Mark{owned}, known: true},
+		"Kamal deployed where the role is known": {change: byKamal, stays: true},
+	} {
+		w := newWorld()
+		var changes []func(*docker.Container)
+		if tt.change != nil {
+			changes = append(changes, tt.change)
+		}
+		c := w.run(wanted(), changes...)
+		w.marks = tt.marks
+		r := &rollout{Deployment: Deployment{Spec: wanted(), Joining: []string{"10.0.0.1"}, Recorded: map[string]string{}}, fleet: &fleet.Fleet{Run: thisRun}}
+		if tt.stays {
+			r.Joining = nil
+		}
+		if tt.known {
+			r.Recorded["web-1"] = c.ID
+		}
+		err := r.check(&site{name: "10.0.0.1", have: w.look(t, wanted().Role, "")})
+		if (err != nil) != tt.refused {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

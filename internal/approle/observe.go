@@ -121,6 +121,12 @@ func (o Observed) unfinished() bool {
 		o.Current.Labels()[kamal.LabelRun] == o.Mark.Run && !o.serves()
 }
 
+// leftover says that Current is a run's of this provider: where no mark tells
+// its owner, that run died, or failed on another server, before the state had it.
+func (o Observed) leftover() bool {
+	return o.Current != nil && o.Current.Labels()[kamal.LabelRun] != ""
+}
+
 // stale are the running containers of the role besides Current: of a run that died, or started by hand.
 func (o Observed) stale() []docker.Container {
 	var out []docker.Container

@@ -196,14 +196,9 @@ func (r *appRoleResource) Update(ctx context.Context, req resource.UpdateRequest
 	}
 	spec.Secrets = secrets
 	servers, before := stringList(ctx, plan.Servers), stringList(ctx, state.Servers)
-	var leaving []string
-	for _, s := range before {
-		if !slices.Contains(servers, s) {
-			leaving = append(leaving, s)
-		}
-	}
+	leaving, joining := without(before, servers), without(servers, before)
 	report, err := approle.Deploy(ctx, r.deps.fleet, approle.Deployment{
-		Spec: spec, Servers: servers, Leaving: leaving, Recorded: state.recorded(), ImportID: plan.importID(ctx)})
+		Spec: spec, Servers: servers, Joining: joining, Leaving: leaving, Recorded: state.recorded(), ImportID: plan.importID(ctx)})
 	r.warn(&resp.Diagnostics, report.Warnings)
 	resp.Diagnostics.Append(r.deps.savePins(ctx, resp.Private, servers)...)
 	if err != nil {
@@ -262,6 +257,11 @@ func (r *appRoleResource) warn(diags *diag.Diagnostics, warnings []approle.Warni
 	for _, w := range warnings {
 		r.deps.addWarning(diags, w.Summary, w.Detail)
 	}
+}
+
+// without are the elements of a that are not in b.
+func without(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
 }
 
 // stoppedInstance is an instance that does not run, with all else as the state said.
