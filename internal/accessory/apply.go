@@ -40,8 +40,8 @@ func Apply(ctx context.Context, f *fleet.Fleet, c Change) (*State, []Warning, er
 	defer done()
 	j := &job{Change: c, fleet: f, server: f.Server(c.Server)}
 	stop := f.KeepAlive(ctx, j.server, c.Spec.Service, kamal.MarkPath(MarkKind, c.Spec.ContainerName()))
+	defer stop()
 	err = j.run(ctx)
-	stop()
 	if err == nil && j.state == nil {
 		if j.state = j.look(ctx); j.state == nil {
 			err = j.failure(errors.New("the container could not be seen after the work was done"))

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -24,7 +25,9 @@ func (f *Fleet) LockApp(ctx context.Context, s *Server, app, version string, ext
 		call := sshexec.Call{Title: "take the deploy lock and look at the server"}
 		call.Steps = append([]sshexec.Step{kamal.Lock(app, f.Run, f.By, version, time.Now())}, extra...)
 		res, snap, err = s.Observe(ctx, call)
-		locked = locked || res != nil && res.Steps[0].Ran && res.Steps[0].ExitCode == 0
+		var cut *sshexec.InterruptedError
+		// Where the outcome is not known it is to be given back, which does nothing if it is another's.
+		locked = locked || errors.As(err, &cut) || res != nil && res.Steps[0].Ran && res.Steps[0].ExitCode == 0
 		switch {
 		case err != nil || snap != nil:
 			return res, snap, locked, err
@@ -37,10 +40,10 @@ func (f *Fleet) LockApp(ctx context.Context, s *Server, app, version string, ext
 			Next: "wait for that deploy. If nobody is deploying (a `kamal deploy` that was interrupted leaves its lock), release it with `kamal lock release`, or remove ~/" +
 				kamal.LockDir(app) + " on " + s.Name + ", and apply again.",
 		}
-		if holder.Run == "" && !holder.Automatic() || time.Now().After(until) {
+		if holder.Run == "" && holder.Details != "" && !holder.Automatic() || time.Now().After(until) {
 			return res, nil, false, failure
 		}
-		if err := pause(ctx, 2*time.Second); err != nil {
+		if err := Pause(ctx, 2*time.Second); err != nil {
 			failure.Err = err
 			return res, nil, false, failure
 		}
@@ -48,28 +51,18 @@ func (f *Fleet) LockApp(ctx context.Context, s *Server, app, version string, ext
 }
 
 // KeepAlive gives signs of life in an app's lock and in files on a server, so
-// that nobody takes this run for dead, until stop is called.
+// that nobody takes this run for dead, until stop is called: also while an
+// interrupted run tidies up.
 func (f *Fleet) KeepAlive(ctx context.Context, s *Server, app string, files ...string) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	call := sshexec.Call{Title: "give a sign of life",
 		Steps: []sshexec.Step{kamal.SignOfLife(f.Run, append(files, kamal.LockDir(app)+"/run")...)}}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for pause(ctx, kamal.Beat) == nil {
+		for Pause(ctx, kamal.Beat) == nil {
 			// A beat that fails is followed by the next; the steps check the lock before each effect.
 			_, _ = s.Read(ctx, call)
 		}
 	})
 	return func() { cancel(); wg.Wait() }
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
