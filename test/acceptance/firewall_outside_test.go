@@ -175,7 +175,7 @@ func (o *outsider) serve(t *testing.T, port int) {
 	}
 }
 
-// A watch connects to an address every millisecond and counts the answers. What
+// A watch connects to an address again and again and counts the answers. What
 // only accepts a connection has not answered: with the userland proxy off,
 // dockerd listens on every published port to keep it from others.
 type watch struct {
@@ -183,13 +183,13 @@ type watch struct {
 	done    chan error
 	tried   int
 	reached int
-	lost    int // no answer within a second
+	lost    int // refused, cut, or not answered by the time of a thousand more tries
 }
 
 // watch begins a watch; end ends it.
-func (o *outsider) watch(address string, port int) *watch {
+func (o *outsider) watch(address string, port int, every time.Duration) *watch {
 	w := &watch{stop: make(chan struct{}), done: make(chan error, 1)}
-	go func() { w.done <- o.inside(func() error { return w.run(address, port) }) }()
+	go func() { w.done <- o.inside(func() error { return w.run(address, port, every) }) }()
 	return w
 }
 
@@ -201,8 +201,8 @@ func (w *watch) end(t *testing.T) {
 	}
 }
 
-// run keeps the last thousand attempts open, so that each has a second to be answered.
-func (w *watch) run(address string, port int) error {
+// run keeps the last thousand attempts open, so that each has time to be answered.
+func (w *watch) run(address string, port int, every time.Duration) error {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {
 		return err
@@ -217,7 +217,7 @@ func (w *watch) run(address string, port int) error {
 			unix.Close(int(f.Fd))
 		}
 	}()
-	tick := time.NewTicker(time.Millisecond)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
