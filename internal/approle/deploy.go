@@ -170,7 +170,7 @@ func (r *rollout) roll(ctx context.Context) error {
 	for i, group := range r.Spec.Boot.groups(names) {
 		if i > 0 && r.Spec.Boot.Wait > 0 {
 			if err := fleet.Pause(ctx, r.Spec.Boot.Wait); err != nil {
-				return &fleet.Failure{What: r.what(), Step: "wait between two groups of servers", Err: err, Running: r.running()}
+				return r.stopRolling(ctx, &fleet.Failure{What: r.what(), Step: "wait between two groups of servers", Err: err, Running: r.running()})
 			}
 		}
 		sites := make([]*site, len(group))
@@ -186,15 +186,21 @@ func (r *rollout) roll(ctx context.Context) error {
 			}
 			return nil
 		})
-		if err == nil {
-			continue
+		if err != nil {
+			return r.stopRolling(ctx, err)
 		}
-		if r.Create || r.Spec.Boot.Halt {
-			return err
-		}
-		return errors.Join(err, r.putBack(ctx))
 	}
 	return nil
+}
+
+// stopRolling ends a roll-out at the first group that failed. Who interrupts an
+// apply wants it to end, so then the servers stay as they are: each serves the
+// old version or the new one, and the next apply goes on.
+func (r *rollout) stopRolling(ctx context.Context, err error) error {
+	if r.Create || r.Spec.Boot.Halt || errors.Is(context.Cause(ctx), context.Canceled) {
+		return err
+	}
+	return errors.Join(err, r.putBack(ctx))
 }
 
 // keepAlive gives signs of life on the locked servers, so that nobody takes

@@ -57,7 +57,8 @@ func (r *rollout) settle(ctx context.Context, s *site) error {
 // one, and then does the rest. It is repeated, computed anew, while somebody
 // else changes the routes between our look and our switch.
 func (r *rollout) change(ctx context.Context, s *site, title, target string, rest func(*fleet.Batch)) error {
-	moves := s.have.Entry != nil && target != "" && r.Spec.AppPort > 0
+	// Without an entry there is nothing to move, unless a route makes one meanwhile.
+	moves := s.have.Snapshot.Proxy.Container != nil && target != "" && r.Spec.AppPort > 0
 	if moves {
 		done, err := s.server.QueueProxy(ctx)
 		if err != nil {
@@ -68,7 +69,11 @@ func (r *rollout) change(ctx context.Context, s *site, title, target string, res
 	for try := 1; ; try++ {
 		b := fleet.NewBatch(title)
 		b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
-		if moves && s.have.Entry != nil {
+		switch {
+		case !moves:
+		case s.have.Entry == nil:
+			b.Add("switch", fleet.RoutesAre(s.have.Snapshot.Proxy.Sum))
+		default:
 			argv, err := s.have.Entry.DeployArgv(r.target(target))
 			if err != nil {
 				return err

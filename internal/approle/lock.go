@@ -113,7 +113,7 @@ func (r *rollout) checkAll() error {
 		if other := machines[id]; other != "" && id != "" {
 			errs = append(errs, &fleet.Failure{What: r.what(), Server: s.name,
 				Cause:   fmt.Sprintf("%s and %s are the same machine (machine-id %s), so the role would replace itself", other, s.name, id),
-				Running: s.runningNow(r.Spec), Next: "name each machine once in servers."})
+				Running: s.runningNow(r.Spec), Next: "name each machine once in servers. Servers that were cloned from one image can share an id by mistake: rm /etc/machine-id && systemd-machine-id-setup on one of them gives it a new one."})
 		}
 		machines[id] = s.name
 		if err := r.check(s); err != nil {

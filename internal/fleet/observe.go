@@ -107,8 +107,9 @@ n=0
 while :; do
   ids=$(docker ps --all --quiet --no-trunc) || exit
   [ -n "$ids" ] || exit 0
-  if out=$(docker container inspect $ids 2>&1); then printf '%s\n' "$out"; exit 0; fi
-  n=$((n + 1)); [ $n -lt 5 ] || { printf '%s\n' "$out" >&2; exit 1; }
+  n=$((n + 1))
+  if out=$(docker container inspect $ids); then printf '%s\n' "$out"; exit 0; fi
+  [ $n -lt 5 ] || exit 1
 done`
 
 const imagesScript = `
@@ -117,8 +118,9 @@ while :; do
   ids=$(docker image ls --quiet --no-trunc) || exit
   [ -n "$ids" ] || exit 0
   ids=$(printf '%s\n' "$ids" | sort -u)
-  if out=$(docker image inspect $ids 2>&1); then printf '%s\n' "$out"; exit 0; fi
-  n=$((n + 1)); [ $n -lt 5 ] || { printf '%s\n' "$out" >&2; exit 1; }
+  n=$((n + 1))
+  if out=$(docker image inspect $ids); then printf '%s\n' "$out"; exit 0; fi
+  [ $n -lt 5 ] || exit 1
 done`
 
 const networkScript = `docker network ls --quiet --filter name='^` + kamal.Network + `$'`

@@ -164,9 +164,16 @@ func (m *accessoryModel) setDrift(drift []string) {
 
 // secretNames are the variables that are secret: those of the state, and those
 // in the env file, where Kamal keeps its secrets. So an import never takes a
-// secret for a plain variable.
+// secret for a plain variable. A name in the file that the container hasn't got
+// is of a deploy that failed.
 func (m accessoryModel) secretNames(o accessory.Observed) []string {
-	names := append(slices.Collect(maps.Keys(m.SecretDigests.Elements())), o.SecretNames...)
+	names := slices.Collect(maps.Keys(m.SecretDigests.Elements()))
+	env := o.Current.Env()
+	for _, name := range o.SecretNames {
+		if _, has := env[name]; has {
+			names = append(names, name)
+		}
+	}
 	slices.Sort(names)
 	return slices.Compact(names)
 }

@@ -71,8 +71,10 @@ const (
 
 func appRoleSchema(ctx context.Context) schema.Schema {
 	return schema.Schema{
-		MarkdownDescription: "One role of one app on all its servers: a container on each, swapped for a new one with no failed request.",
-		Attributes:          appRoleAttributes(),
+		MarkdownDescription: "One role of one app on all its servers: a container on each, swapped for a new one with no failed request.\n\n" +
+			"Every change but that of a name is an update in place, and the update is the swap. `-replace` removes the containers before it starts new ones; " +
+			"with `create_before_destroy` it is refused, because two objects can't own one role.",
+		Attributes: appRoleAttributes(),
 		Blocks: map[string]schema.Block{
 			"timeouts": timeouts.Block(ctx, timeouts.Opts{Create: true, Read: true, Update: true, Delete: true,
 				CreateDescription: "For the whole roll-out over all servers. Default: `30m`.",
@@ -109,7 +111,7 @@ func appRoleOwnAttributes() map[string]schema.Attribute {
 		"pull": schema.StringAttribute{Optional: true, Computed: true, Default: stringdefault.StaticString("missing"),
 			Validators: []validator.String{stringvalidator.OneOf("missing", "always")},
 			MarkdownDescription: "`missing` (default): an image that is on the server is used as it is, so that going back to an earlier version needs no registry. " +
-				"`always`: the registry is asked at each deploy, for tags that move."},
+				"`always`: the registry is asked at each deploy, for tags that move; a tag that moved is no change in the plan, which asks no registry."},
 		"command": schema.ListAttribute{Optional: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.SizeAtLeast(1)},
 			MarkdownDescription: "Command and arguments, each an element. Default: the image's."},
 		"env": schema.MapAttribute{Optional: true, ElementType: types.StringType,
@@ -220,7 +222,7 @@ func bootAttributes() map[string]schema.Attribute {
 			Validators: []validator.String{durationValidator{}}, MarkdownDescription: "Time between two groups of servers. Default: `0s`."},
 		"on_failure": schema.StringAttribute{Optional: true, Computed: true, Default: stringdefault.StaticString("rollback"),
 			Validators:          []validator.String{stringvalidator.OneOf("rollback", "halt")},
-			MarkdownDescription: "When a server fails: `rollback` (default) puts those that were already switched back to their old containers, `halt` leaves them on the new version."},
+			MarkdownDescription: "When a server fails: `rollback` (default) puts those that were already switched back to their old containers, `halt` leaves them on the new version. An apply that is interrupted by hand stops where it is."},
 	}
 }
 

@@ -30,7 +30,7 @@ func secretsAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "Secret environment variables. Write-only: neither plan nor state holds them. They arrive byte for byte as given. " +
 				"Take them from ephemeral variables or resources; a literal, and a variable that is only `sensitive`, are in the plan file."},
 		"secrets_version": schema.StringAttribute{Optional: true,
-			MarkdownDescription: "For secrets whose values differ on every run: when it is set, only a change of it counts as a change of the secrets."},
+			MarkdownDescription: "For secrets whose values differ on every run, or may between plan and apply (short-lived tokens): when it is set, only a change of it counts as a change of the secrets."},
 		"secret_digests": schema.MapAttribute{Computed: true, ElementType: types.StringType,
 			MarkdownDescription: "A salted digest of each secret that the containers run with, by name, so that a changed secret shows in the plan. " +
 				"Null where the servers disagree."},
