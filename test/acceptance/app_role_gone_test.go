@@ -12,10 +12,13 @@ func TestAppRoleWithoutAPort(t *testing.T) {
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)
 	write := func(image, body string) {
-		w.Write("main.tf", "resource \"kamal_app_role\" \"web\" {\n  service = \"shop\"\n  role = \"jobs\"\n  servers = {{servers}}\n  image = \"{{image \""+image+"\"}}\"\n  deploy_timeout = \"8s\"\n"+body+"\n}\n")
+		w.Write("main.tf", "resource \"kamal_app_role\" \"web\" {\n  service = \"shop\"\n  role = \"jobs\"\n  servers = {{servers}}\n  image = \"{{image \""+image+"\"}}\"\n"+body+"\n}\n")
 	}
 	const worker = `command = ["app", "worker"]
   readiness_delay = "3s"`
+	const hasty = `deploy_timeout = "4s"
+  readiness_delay = "2s"
+  `
 	write("app:v1", worker)
 	w.Apply()
 	write("app:v2", worker)
@@ -34,10 +37,10 @@ func TestAppRoleWithoutAPort(t *testing.T) {
 	}
 
 	before := footprint(t, s)
-	write("app:v3", `command = ["app", "exit", "4"]`)
+	write("app:v3", hasty+`command = ["app", "exit", "4"]`)
 	w.ApplyFails("Unable to deploy shop-jobs v3 on "+s.Address, "Step: wait until the container is ready", "the container ended instead of serving", "exit code 4",
 		"Running now: the old version goes on as before, container shop-jobs-v2")
-	write("app:crash", `command = ["app", "server"]`)
+	write("app:crash", hasty+`command = ["app", "server"]`)
 	w.ApplyFails("Unable to deploy shop-jobs crash on "+s.Address, "exit code 3", "FATAL: could not connect to database at db.internal:5432")
 	wantSame(t, "the server", before, footprint(t, s))
 
@@ -48,8 +51,8 @@ func TestAppRoleWithoutAPort(t *testing.T) {
 		t.Errorf("health %q", got)
 	}
 	// A health check that fails: nothing listens on the port that it asks.
-	write("app:withhealth", `command = ["app", "worker"]`)
-	w.ApplyFails("Step: wait until the container is ready", "not ready in 8 seconds", "running/")
+	write("app:withhealth", hasty+`command = ["app", "worker"]`)
+	w.ApplyFails("Step: wait until the container is ready", "not ready in 4 seconds", "running/")
 	if got := names(t, s); got != "shop-jobs-withhealth" {
 		t.Errorf("running: %q", got)
 	}
@@ -151,4 +154,37 @@ mkdir -p .kamal/apps/shop/env/roles; echo A=1 > .kamal/apps/shop/env/roles/jobs.
 	w.ApplyFails("docker is not installed on the server", "add a kamal_server")
 	w.Destroy()
 	s.SSH(t, "mv /usr/bin/docker.away /usr/bin/docker")
+}
+
+// Not root, not in group docker: all goes through sudo, and what is under
+// .kamal is the user's all the same, or the Kamal CLI could not read it.
+func TestAppRoleAsAUserWithSudo(t *testing.T) {
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian12)
+	w := newWorkspace(t, s)
+	w.Write("main.tf", strings.Replace(webConfig, "{{servers}}", `["`+testbed.User+`@`+s.Address+`"]`, 1))
+	for _, image := range []string{"app:v1", "app:v2"} {
+		w.Setenv("TF_VAR_image", w.Bed.Image(image))
+		w.Apply()
+	}
+	w.Setenv("TF_VAR_image", w.Bed.Image("app:unhealthy"))
+	w.ApplyFails("database is down", "the old version goes on as before, container shop-web-v2")
+	if got := names(t, s); got != "shop-web-v2" {
+		t.Errorf("running: %q", got)
+	}
+	home := "/home/" + testbed.User
+	if got := s.SSH(t, "find "+home+"/.kamal ! -user "+testbed.User+"; find /root -name .kamal; find "+home+"/.kamal -name 'lock-*'"); got != "" {
+		t.Errorf("not the user's, or left over: %s", got)
+	}
+	if got := s.SSH(t, "su "+testbed.User+" -c 'cd; cat .kamal/apps/shop/env/roles/web.env; tail -n 1 .kamal/shop-audit.log'"); !strings.HasSuffix(got, "Booted app version v2") {
+		t.Errorf("what the user reads: %q", got)
+	}
+	if got := inspect(t, s, "shop-web-v2", ".Config.Hostname"); !strings.HasPrefix(got, s.Address+"-") {
+		t.Errorf("hostname %q", got)
+	}
+	w.Setenv("TF_VAR_image", w.Bed.Image("app:v2"))
+	w.Destroy()
+	if got := s.SSH(t, "docker ps --all --quiet; find "+home+"/.kamal -type f ! -name '*.flock' ! -name '*-audit.log'"); got != "" {
+		t.Errorf("left: %s", got)
+	}
 }
