@@ -67,7 +67,7 @@ func (f *Failure) Detail() string {
 	line("Cause", f.Cause)
 	next := f.Next
 	if next == "" {
-		next = adviceFor(f.Err)
+		next = AdviceFor(f.Err)
 	}
 	if f.Running != "" {
 		b.WriteString("\n")
@@ -80,8 +80,8 @@ func (f *Failure) Detail() string {
 	return strings.TrimSpace(b.String())
 }
 
-// adviceFor says what to do about the transport's errors, which are the same for all.
-func adviceFor(err error) string {
+// AdviceFor says what to do about the transport's errors, which are the same for all.
+func AdviceFor(err error) string {
 	var (
 		hostKey     *sshexec.HostKeyError
 		auth        *sshexec.AuthError

@@ -134,7 +134,7 @@ func (r *appRoleResource) Read(ctx context.Context, req resource.ReadRequest, re
 				r.deps.warnKept(&resp.Diagnostics, what, []string{name}, o.err)
 				kept[name] = in
 			} else {
-				kept[name] = unseen(ctx, in, r.deps.fleet.Redact(o.err.Error()))
+				kept[name] = r.deps.unseen(ctx, in, o.err)
 			}
 			continue
 		}

@@ -159,7 +159,7 @@ func (r *proxyRouteResource) look(ctx context.Context, what, service string, ser
 			continue
 		case err != nil && fleet.IsGone(err) && known[s] != nil && !importing:
 			keep(s)
-			l.kept[s] = unseen(ctx, known[s].(types.Object), r.deps.fleet.Redact(err.Error()))
+			l.kept[s] = r.deps.unseen(ctx, known[s].(types.Object), err)
 			continue
 		case err == nil && snap.Docker.Installed && !snap.Docker.Running && !importing:
 			// kamal_server or kamal_proxy of the same plan may mend that: it must go on.

@@ -17,10 +17,12 @@ import (
 const unseenMark = "not seen: "
 
 // unseen is the instance of a server that is gone: what the state said, and
-// why nobody knows whether it still holds. Read can't tell whether the server
+// why nobody knows whether it still holds, with the advice that fits on the
+// lines behind. Read can't tell whether the server
 // is leaving the resource in this very plan; refuseUnseen, which can, makes an
 // error of it otherwise.
-func unseen(ctx context.Context, in types.Object, why string) types.Object {
+func (d *deps) unseen(ctx context.Context, in types.Object, err error) types.Object {
+	why := d.fleet.Redact(strings.ReplaceAll(err.Error(), "\n", " ") + "\n" + fleet.AdviceFor(err))
 	a := in.Attributes()
 	a["drift"] = types.ListValueMust(types.StringType, []attr.Value{types.StringValue(unseenMark + why)})
 	return types.ObjectValueMust(in.AttributeTypes(ctx), a)
@@ -47,9 +49,10 @@ func refuseUnseen(what string, servers types.List, instances types.Map, diags *d
 		if !ok {
 			continue
 		}
+		why, advice, _ := strings.Cut(why, "\n")
 		f := fleet.Failure{What: "read " + what, Server: name.ValueString(), Err: errors.New(why),
 			Running: "not known. The state is kept as it was.",
-			Next:    "mend the server or the way to it. If it is gone for good, take it out of servers: what was on it is then forgotten."}
+			Next:    strings.TrimSpace(advice + "\nIf the server is gone for good, take it out of servers: what was on it is then forgotten.")}
 		diags.AddAttributeError(path.Root("servers"), f.Summary(), f.Detail())
 	}
 }
