@@ -143,6 +143,32 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
+func TestWhetherForwardAsksDockerUser(t *testing.T) {
+	t.Parallel()
+	const user = "-A FORWARD -j DOCKER-USER"
+	for _, tt := range []struct {
+		rules []string
+		want  bool
+	}{
+		{[]string{user, "-A FORWARD -o docker0 -j DOCKER"}, true},
+		{[]string{"-A FORWARD -j DOCKER-ISOLATION-STAGE-1", user, "-A FORWARD -o docker0 -j DOCKER"}, true}, // live-restore
+		{[]string{"-A FORWARD -j ufw-before-forward", user}, true},
+		{[]string{"-A FORWARD -o docker0 -j DOCKER", user}, false},
+		{[]string{"-A FORWARD -j DOCKER-FORWARD", user}, false},
+		{[]string{"-A FORWARD -i eth0 -j ACCEPT", user}, false},
+		{[]string{"-A FORWARD -i wg0 -j DOCKER-USER", "-A FORWARD -o docker0 -j DOCKER"}, false},
+		{nil, false},
+	} {
+		f := &Family{}
+		for _, line := range tt.rules {
+			f.add(line)
+		}
+		if got := f.throughDockerUser(); got != tt.want {
+			t.Errorf("%q: %t", tt.rules, got)
+		}
+	}
+}
+
 func TestDefaultRoutesOfAllKinds(t *testing.T) {
 	t.Parallel()
 	o, err := Observe(&fleet.Snapshot{Firewall: "route4\tdefault via 192.0.2.1 dev eth0 proto dhcp src 192.0.2.5 metric 100 \nroute4\tdefault proto static \n" +

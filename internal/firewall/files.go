@@ -126,7 +126,7 @@ late() { # PROGRAM KIND
       echo "-I DOCKER-USER 1 $mark -j ` + gate + `"
     fi
     # Docker puts this jump there itself; some versions forget it, and it can be flushed.
-    before=$(printf '%s\n' "$s" | grep -e '^-A FORWARD .*-j ACCEPT$' -e '^-A FORWARD .*-j DOCKER' | head -n 1)
+    before=$(printf '%s\n' "$s" | grep -e '^-A FORWARD .*-j ACCEPT$' -e '^-A FORWARD .*-j DOCKER' | grep -v 'DOCKER-ISOLATION-STAGE-1$' | head -n 1)
     if [ "$before" != '-A FORWARD -j DOCKER-USER' ]; then
       printf '%s\n' "$s" | jumps FORWARD DOCKER-USER
       echo '-I FORWARD 1 -j DOCKER-USER'

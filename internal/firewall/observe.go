@@ -177,10 +177,12 @@ func (f *Family) jumps() (at []int) {
 }
 
 // throughDockerUser says whether FORWARD asks DOCKER-USER before Docker's own
-// rules let something through.
+// rules let something through. The rules between Docker's networks only drop;
+// after a restart with live-restore Docker leaves them before DOCKER-USER.
 func (f *Family) throughDockerUser() bool {
 	for _, r := range f.chains["FORWARD"] {
 		switch {
+		case r.target == "DOCKER-ISOLATION-STAGE-1":
 		case r.target == "DOCKER-USER" && r == (rule{chain: "FORWARD", target: "DOCKER-USER"}):
 			return true
 		case r.target == "ACCEPT" || strings.HasPrefix(r.target, "DOCKER"):

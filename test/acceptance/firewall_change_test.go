@@ -121,6 +121,7 @@ func TestFirewallGuardsFromBeforeDockerStarts(t *testing.T) {
 				if closed.reached > 0 || allowed.reached == 0 {
 					t.Errorf("%s: the closed port was reached %d times, the allowed one %d times", name, closed.reached, allowed.reached)
 				}
+				s.SSH(t, "systemctl start kamal-firewall.service") // waits until it is through
 				w.PlanEmpty()
 			}
 		})
