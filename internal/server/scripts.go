@@ -18,11 +18,14 @@ const (
 // prelude defines what the steps share. DAEMON_JSON and WAIT, the seconds to
 // wait for others, are variables of the call.
 //
+// The last words of a dockerd that ended may still be on their way into the
+// journal: --sync waits for them.
+//
 // dpkg and apt lock with fcntl, so the kernel knows the holder; only the
 // inode is compared, since device numbers of an overlay don't agree.
 const prelude = `
 docker_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
-docker_log() { journalctl --unit docker --no-pager --output cat --lines 20 >&2 2>/dev/null || :; }
+docker_log() { journalctl --sync 2>/dev/null || :; journalctl --unit docker --no-pager --output cat --lines 20 >&2 2>/dev/null || :; }
 package_holder() {
   for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock /var/cache/apt/archives/lock; do
     i=$(stat -c %i "$f" 2>/dev/null) || continue
