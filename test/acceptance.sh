@@ -4,7 +4,7 @@
 # PATH, the place for the oldest supported one. CLIS="tofu terraform path" selects some of them.
 #
 # The tests are told by environment: KAMAL_TEST_CLI (program), KAMAL_TEST_CLI_NAME (tofu or terraform),
-# KAMAL_TEST_SET (full or small) and KAMAL_TEST_PROVIDER (the built provider, from the caller).
+# KAMAL_TEST_SET (full, cli or small) and KAMAL_TEST_PROVIDER (the built provider, from the caller).
 set -eu
 cd "$(dirname "$0")/.."
 : "${KAMAL_TEST_PROVIDER:?the path of the built provider; make testacc sets it}"
@@ -38,11 +38,14 @@ on_path() {
 	echo "$program"
 }
 
+# The first CLI runs everything, the second what a CLI can make a difference to.
+set=full
 for cli in ${CLIS:-tofu terraform path}; do
 	case $cli in
 	tofu | terraform)
 		program=$(tools/build.sh "$cli")
-		acceptance "$cli" "$program" full "$@"
+		acceptance "$cli" "$program" "$set" "$@"
+		set=cli
 		;;
 	path)
 		if program=$(on_path 2>"$work/why"); then

@@ -146,6 +146,7 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 // TestAccessoryKilledMidway kills the provider in the middle of replacements
 // and applies again.
 func TestAccessoryKilledMidway(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	w := newWorkspace(t, s)

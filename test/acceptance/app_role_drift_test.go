@@ -170,6 +170,7 @@ func TestAppRoleChangesInPlace(t *testing.T) {
 }
 
 func TestAppRoleKeepsAndPrunesVersions(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)

@@ -8,6 +8,7 @@ import (
 )
 
 func TestAppRoleWithoutAPort(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)
@@ -108,6 +109,7 @@ func TestAppRoleWithoutDockerOrServer(t *testing.T) {
 }
 
 func TestAppRoleDestroyRemovesItsOwnOnly(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	w := newWorkspace(t, s)
@@ -159,6 +161,7 @@ mkdir -p .kamal/apps/shop/env/roles; echo A=1 > .kamal/apps/shop/env/roles/jobs.
 // Not root, not in group docker: all goes through sudo, and what is under
 // .kamal is the user's all the same, or the Kamal CLI could not read it.
 func TestAppRoleAsAUserWithSudo(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)

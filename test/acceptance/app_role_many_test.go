@@ -23,6 +23,7 @@ func names(t *testing.T, s *testbed.Server) string {
 }
 
 func TestAppRoleOnTwoServersIsPutBackWhenOneFails(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	a, b := bed(t).Server(t, testbed.Debian12), bed(t).Server(t, testbed.Debian13)
 	w := newWorkspace(t, a, b)

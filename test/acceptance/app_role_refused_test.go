@@ -47,6 +47,7 @@ func wantSame(t *testing.T, what, before, after string) {
 }
 
 func TestAppRoleFailuresSayWhyAndLeaveTheServerAlone(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)
@@ -162,6 +163,7 @@ func TestAppRoleFailuresSayWhyAndLeaveTheServerAlone(t *testing.T) {
 // The way to the server itself. Nothing can be changed there, and nothing is
 // kept in the state.
 func TestAppRoleSSHErrors(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	w := newWorkspace(t, s)

@@ -58,6 +58,7 @@ func wantNoneFailed(t *testing.T, l *load.Load, when string) {
 }
 
 func TestAppRoleSwapUnderLoad(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)
@@ -118,6 +119,7 @@ docker exec kamal-proxy kamal-proxy deploy shop-web --target=stray:3000 --host=s
 // TestAppRoleKilledMidway kills the provider at each remote call of a swap and
 // applies again.
 func TestAppRoleKilledMidway(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	w := newWorkspace(t, s)

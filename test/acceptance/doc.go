@@ -7,7 +7,8 @@
 //
 //	KAMAL_TEST_CLI       program; default: tofu, else terraform, on the PATH
 //	KAMAL_TEST_CLI_NAME  tofu or terraform; default: what the program says
-//	KAMAL_TEST_SET       full (default), or small: only tests that call small
+//	KAMAL_TEST_SET       full (default); cli: without those that call aboutServers;
+//	                     small: only those that call small
 //	KAMAL_TEST_PROVIDER  the built provider; default: it is built once
 //	KAMAL_TEST_KEEP      not empty: keep the directories of failed tests
 package acceptance

@@ -22,6 +22,7 @@ resource "kamal_firewall" "web" {
 const withoutProxy = `mkdir -p /etc/docker; echo '{"userland-proxy": false, "live-restore": true}' > /etc/docker/daemon.json; systemctl restart docker`
 
 func TestFirewallHasNoMomentInWhichAClosedPortIsOpen(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	sc := newScene(t, testbed.Debian13)
 	s := sc.server
@@ -95,6 +96,7 @@ func TestFirewallHasNoMomentInWhichAClosedPortIsOpen(t *testing.T) {
 }
 
 func TestFirewallGuardsFromBeforeDockerStarts(t *testing.T) {
+	aboutServers(t)
 	for _, kind := range []testbed.Kind{testbed.Debian12, testbed.Debian13} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()

@@ -136,26 +136,28 @@ func TestFirewallRefusesWhatCantBe(t *testing.T) {
 	}
 }
 
-func TestFirewallWithFiveThousandRules(t *testing.T) {
+func TestFirewallWithAThousandRules(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	s.SSH(t, withoutProxy)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", `resource "kamal_firewall" "web" {
   server = "{{server 0}}"
-  allow  = [for i in flatten([for a in range(5) : [for b in range(1000) : a * 1000 + b]]) : { port = tostring(1000 + i), sources = ["192.0.2.${i % 250}"], description = "rule ${i}" }]
+  allow  = [for i in flatten([for a in range(5) : [for b in range(200) : a * 200 + b]]) : { port = tostring(1000 + i), sources = ["192.0.2.${i % 250}"], description = "rule ${i}" }]
 }`)
 	begin := time.Now()
 	w.Apply(NoEmptyPlanCheck) // timed apart, below
 	applied := time.Since(begin)
-	if n := strings.TrimSpace(s.SSH(t, "iptables -S KAMAL-FW-ALLOW | grep -c RETURN")); n != "5000" {
+	if n := strings.TrimSpace(s.SSH(t, "iptables -S KAMAL-FW-ALLOW | grep -c RETURN")); n != "1000" {
 		t.Errorf("%s rules", n)
 	}
 	begin = time.Now()
 	w.PlanEmpty()
-	t.Logf("5,000 rules: apply %s, plan %s", applied.Round(time.Second), time.Since(begin).Round(time.Second))
-	// Most of it is the CLI's and the framework's own time, which grows with the square of the rules.
-	if applied > 3*time.Minute {
+	t.Logf("1,000 rules: apply %s, plan %s", applied.Round(time.Second), time.Since(begin).Round(time.Second))
+	// Most of it is the CLI's and the framework's own time, which grows with the
+	// square of the rules: 5,000 take a minute.
+	if applied > time.Minute {
 		t.Errorf("the apply took %s", applied)
 	}
 	w.Destroy()

@@ -10,6 +10,7 @@ import (
 )
 
 func TestExposedPortsAreWhatTheOutsideReaches(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	sc := newScene(t, testbed.Debian12)
 	s := sc.server

@@ -203,6 +203,7 @@ func (sc *scene) saved() string {
 }
 
 func TestFirewallLetsThroughWhatIsAllowedAndNothingElse(t *testing.T) {
+	aboutServers(t)
 	for _, kind := range []testbed.Kind{testbed.Debian12, testbed.Debian13} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
@@ -285,6 +286,7 @@ func TestFirewallLetsThroughWhatIsAllowedAndNothingElse(t *testing.T) {
 }
 
 func TestFirewallIsRemovedWithoutATrace(t *testing.T) {
+	aboutServers(t)
 	for _, backend := range []string{"nft", "legacy"} {
 		t.Run(backend, func(t *testing.T) {
 			t.Parallel()

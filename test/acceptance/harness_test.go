@@ -20,7 +20,7 @@ import (
 // settings are what all tests of a run share.
 type settings struct {
 	cli         cli
-	set         string // "full" or "small"
+	set         string // "full", "cli" or "small"
 	providerDir string // where the built provider is
 }
 
@@ -68,6 +68,11 @@ func bed(t *testing.T) *testbed.Bed {
 // line, before any workspace or server.
 func small(t *testing.T) { skips.small.Store(root(t), true) }
 
+// aboutServers marks a test of what happens on a server, whichever CLI asked
+// for it: it runs under the first CLI of a run only. It stands in the test's
+// first line.
+func aboutServers(t *testing.T) { skips.servers.Store(root(t), true) }
+
 // acceptance skips the test if this run is not to run it.
 func acceptance(t *testing.T) settings {
 	t.Helper()
@@ -77,6 +82,9 @@ func acceptance(t *testing.T) settings {
 	s, err := loadSettings()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, ok := skips.servers.Load(root(t)); s.set == "cli" && ok {
+		skip(t, "about servers, not the CLI: another CLI of this run shows it (KAMAL_TEST_SET=cli)")
 	}
 	if _, ok := skips.small.Load(root(t)); s.set == "small" && !ok {
 		skip(t, "not in the small set (KAMAL_TEST_SET=small)")
@@ -128,8 +136,8 @@ func newSettings() (settings, error) {
 	if s.set == "" {
 		s.set = "full"
 	}
-	if s.set != "full" && s.set != "small" {
-		return s, fmt.Errorf("KAMAL_TEST_SET is %q, want full or small", s.set)
+	if s.set != "full" && s.set != "cli" && s.set != "small" {
+		return s, fmt.Errorf("KAMAL_TEST_SET is %q, want full, cli or small", s.set)
 	}
 	var err error
 	if s.cli, err = findCLI(); err != nil {
@@ -165,9 +173,10 @@ func findProvider() (string, error) {
 var skips skipped
 
 type skipped struct {
-	small sync.Map // names of the tests of the small set
-	mu    sync.Mutex
-	tests map[string][]string // by reason
+	small   sync.Map // names of the tests of the small set
+	servers sync.Map // names of the tests that no CLI makes a difference to
+	mu      sync.Mutex
+	tests   map[string][]string // by reason
 }
 
 func skip(t *testing.T, reason string) {

@@ -79,6 +79,7 @@ func containerID(t *testing.T, s *testbed.Server) string {
 }
 
 func TestProxyLivesOnDebian12(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	proxyLife(t, testbed.Debian12)
 }
@@ -188,6 +189,7 @@ func proxyLife(t *testing.T, kind testbed.Kind) {
 }
 
 func TestProxyNamesWhoHoldsItsPorts(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	s.SSH(t, "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends nginx-light >/dev/null && systemctl start nginx")
@@ -266,6 +268,7 @@ func TestProxyIsImportedByIdentity(t *testing.T) {
 
 // The docs say how long an update interrupts traffic: this is where it is measured.
 func TestProxyUpdateInterruptsTrafficBriefly(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	for _, kind := range []testbed.Kind{testbed.Debian12, testbed.Debian13} {
 		s := bed(t).Server(t, kind)
@@ -294,6 +297,7 @@ func TestProxyUpdateInterruptsTrafficBriefly(t *testing.T) {
 }
 
 func TestProxyUpdateGoesOnWhenTheProviderIsKilled(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)
@@ -320,6 +324,7 @@ func TestProxyUpdateGoesOnWhenTheProviderIsKilled(t *testing.T) {
 }
 
 func TestProxyMovesToAnotherMachine(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	old, next := bed(t).Server(t, testbed.Debian13), bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, old, next)
@@ -367,6 +372,7 @@ func TestProxyConfigurationIsCheckedAtPlan(t *testing.T) {
 }
 
 func TestProxyBootedThroughSudoKeepsItsFilesTheUsers(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13Bare)
 	w := newWorkspace(t, s)

@@ -195,6 +195,7 @@ func TestServerLeavesAnExistingDaemonJSONAndARunningDockerAlone(t *testing.T) {
 }
 
 func TestServerWaitsForThePackageManagerAndNamesWhoHoldsIt(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13Bare)
 	w := newWorkspace(t, s)
@@ -219,6 +220,7 @@ func TestServerWaitsForThePackageManagerAndNamesWhoHoldsIt(t *testing.T) {
 }
 
 func TestServerWaitsForCloudInit(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	w := newWorkspace(t, s)
@@ -230,6 +232,7 @@ func TestServerWaitsForCloudInit(t *testing.T) {
 }
 
 func TestServerSaysWhyItCannotBeSetUp(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13Bare)
 	w := newWorkspace(t, s)
@@ -306,6 +309,7 @@ func TestServerMovesToAnotherMachine(t *testing.T) {
 }
 
 func TestServerInstallGoesOnWhenTheProviderIsKilled(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13Bare)
 	w := newWorkspace(t, s)
