@@ -64,7 +64,9 @@ func Build(want Spec, have Observed) Plan {
 	for _, c := range have.all() {
 		current := c.ID == have.Current.ID
 		switch {
-		case current && have.unfinished(), !current && c.Running() && c.ContainerName() == p.Name:
+		case current && have.unfinished(), !current && c.Running() && c.ContainerName() == p.Name,
+			// docker run was cut off before it started the container.
+			c.ContainerName() == p.Name && c.Status() == "created":
 			p.Remove = append(p.Remove, c)
 		case c.ContainerName() == p.Name:
 			p.Rename = &c

@@ -123,6 +123,13 @@ func TestBuild(t *testing.T) {
 			},
 			want: "because other image, remove shop-web-v2, run shop-web-v2, stop shop-web-v1",
 		},
+		"a run died while docker was making the new one": {
+			world: func(w *world) {
+				w.serve(w.run(wanted(image("v1"))))
+				w.run(wanted(), stopped, func(c *docker.Container) { c.State.Status = "created" })
+			},
+			want: "because other image, remove shop-web-v2, run shop-web-v2, stop shop-web-v1",
+		},
 		"a run died after it started the new one, without a proxy": {
 			world:    func(w *world) { w.run(wanted(image("v1"))); w.run(wanted()) },
 			recorded: recordedV1,
