@@ -47,6 +47,10 @@ func main() {
 	case "exit": // app exit CODE
 		code, _ := strconv.Atoi(argument(args))
 		os.Exit(code)
+	case "cat": // app cat FILE
+		err = cat(argument(args))
+	case "job": // app job FILE TEXT SECONDS CODE
+		err = job(ctx, args)
 	default:
 		err = fmt.Errorf("unknown command %q", command)
 	}
@@ -208,6 +212,45 @@ func sleep(ctx context.Context, seconds string) {
 	case <-time.After(time.Duration(n * float64(time.Second))):
 	case <-ctx.Done():
 	}
+}
+
+func cat(file string) error {
+	content, err := os.ReadFile(file)
+	if err == nil {
+		_, err = os.Stdout.Write(content)
+	}
+	return err
+}
+
+// job is what a task runs: it notes in a file when it begins and when it ends,
+// prints a text, variables expanded, and takes its time. SIGTERM ends it.
+func job(ctx context.Context, args []string) error {
+	if len(args) != 4 {
+		return errors.New("want FILE TEXT SECONDS CODE")
+	}
+	note := func(what string) error {
+		f, err := os.OpenFile(args[0], os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = fmt.Fprintf(f, "%s %s\n", what, args[1])
+		return err
+	}
+	if err := note("begin"); err != nil {
+		return err
+	}
+	fmt.Println(os.ExpandEnv(args[1]))
+	sleep(ctx, args[2])
+	if ctx.Err() != nil {
+		os.Exit(143)
+	}
+	if err := note("end"); err != nil {
+		return err
+	}
+	code, _ := strconv.Atoi(args[3])
+	os.Exit(code)
+	return nil
 }
 
 // get prints the body; any status but 200 is a failure.
