@@ -10,6 +10,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
@@ -62,6 +63,7 @@ func (r *rollout) addUndo(b *fleet.Batch, s *site) {
 	b.Add("rm", sshexec.Step{Title: "remove the new container " + s.plan.Name,
 		Script: "ids=$(" + sshexec.Join("docker", "ps", "--all", "--quiet", "--filter", "label="+kamal.LabelRun+"="+r.fleet.Run,
 			"--filter", "name=^"+s.plan.Name+"$") + `) || exit; [ -z "$ids" ] || docker rm --force $ids`})
+	s.addRemoveMount(b)
 	b.Add("mark", kamal.RemoveMark(MarkKind, r.Spec.Role.Prefix()))
 	if s.have.Current == nil && len(s.have.SecretNames) == 0 {
 		r.addRemoveFiles(b) // nobody had any before
@@ -324,6 +326,7 @@ func (r *rollout) addRemove(b *fleet.Batch, list []docker.Container, files bool)
 func (r *rollout) addRemoveFiles(b *fleet.Batch) {
 	role := r.Spec.Role
 	dir := sshexec.Quote(kamal.AppDir(role.App()))
+	b.Add("mounts", secret.RemoveMounts(role.App(), r.Spec.mountOwner(), nil))
 	b.Add("files", sshexec.Step{Title: "remove the role's files",
 		Script: "rm -f " + sshexec.Quote(kamal.RoleEnvFile(role)) + "; rmdir " + dir + "/env/roles " + dir + "/env " + dir + " 2>/dev/null; :"})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 )
 
 // A Deployment is one roll-out of a role.
@@ -93,6 +94,8 @@ type site struct {
 	// container's id, "" where that is not known.
 	started bool
 	newID   string
+	// mount holds the new container's secret files.
+	mount secret.Mount
 	// before is the target that the proxy had before the switch; "" if none.
 	before string
 	// unprobed: sshd forbids to ask the new container; kamal-proxy does it.

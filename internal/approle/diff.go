@@ -6,26 +6,27 @@ import (
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 )
 
-// FromContainer is the part of a spec that a container shows. What docker and
-// the image add by themselves is left out, unless prior has it too: a variable
-// that the image sets to the same value is still the user's.
-//
-// daemon holds the names of the log options that the daemon adds to every
-// container. Volumes keep prior's order where they are the same ones.
-func FromContainer(c docker.Container, image *docker.Image, daemon []string, prior Spec) Spec {
+// FromContainer is the part of a spec that the role's container shows. What
+// docker and the image add by themselves is left out, unless prior has it too:
+// a variable that the image sets to the same value is still the user's. Lists
+// keep prior's order where they mean the same.
+func FromContainer(o Observed, prior Spec) Spec {
 	s := prior
-	if c.Config == nil || c.HostConfig == nil {
+	if o.Current == nil || o.Current.Config == nil || o.Current.HostConfig == nil {
 		return s
 	}
+	c, image := *o.Current, o.Image
+	s.AsFiles = sameSet(slices.Sorted(slices.Values(o.Snapshot.SecretNames(c))), prior.AsFiles)
 	if !docker.SameRef(prior.Image, c.Config.Image) {
 		s.Image = c.Config.Image
 	}
 	s.Command = docker.CommandOf(c, image, prior.Command)
 	s.Env = docker.UsersOwn(c.Env(), image, (*docker.Image).Env, prior.Env, func(name string) bool {
 		_, hidden := prior.Secrets[name]
-		return hidden || isKamalEnv(name)
+		return hidden || isKamalEnv(name) || secret.IsFileVariable(name, c.Env()[name], s.AsFiles)
 	})
 	s.Labels = docker.UsersOwn(c.Labels(), image, (*docker.Image).Labels, prior.Labels, func(k string) bool {
 		return slices.Contains(kamal.ReservedLabels, k)
@@ -33,7 +34,7 @@ func FromContainer(c docker.Container, image *docker.Image, daemon []string, pri
 	s.Volumes = volumesOf(c, prior.Volumes)
 	s.LogDriver = c.HostConfig.LogConfig.Type
 	s.LogOptions = maps.Clone(c.HostConfig.LogConfig.Config)
-	for _, k := range daemon {
+	for _, k := range o.LogDefaults {
 		if _, wanted := prior.LogOptions[k]; !wanted {
 			delete(s.LogOptions, k)
 		}
@@ -43,11 +44,11 @@ func FromContainer(c docker.Container, image *docker.Image, daemon []string, pri
 	return s
 }
 
-// secretsArrived says that a container runs with the spec's secrets.
-func (s Spec) secretsArrived(c docker.Container) bool {
-	env := c.Env()
+// secretsArrived says that the role's container runs with the spec's secrets.
+func (s Spec) secretsArrived(o Observed) bool {
+	values := o.Snapshot.Secrets(*o.Current)
 	for name, value := range s.Secrets {
-		if v, ok := env[name]; !ok || v != value {
+		if v, ok := values[name]; !ok || v != value {
 			return false
 		}
 	}
@@ -58,7 +59,7 @@ func (s Spec) secretsArrived(c docker.Container) bool {
 // empty means that it fits. Names are the ones of the resource.
 func (s Spec) Differs(o Observed) []string {
 	c := *o.Current
-	is := FromContainer(c, o.Image, o.LogDefaults, s)
+	is := FromContainer(o, s)
 	var out []string
 	differs := func(name string, same bool) {
 		if !same {
@@ -69,6 +70,7 @@ func (s Spec) Differs(o Observed) []string {
 	differs("command", slices.Equal(s.Command, is.Command))
 	differs("env", maps.Equal(s.Env, is.Env))
 	differs("labels", maps.Equal(s.Labels, is.Labels))
+	differs("secrets_as_files", slices.Equal(s.AsFiles, is.AsFiles))
 	differs("volumes", slices.Equal(s.Volumes, is.Volumes))
 	differs("logging", s.LogDriver == is.LogDriver && maps.Equal(s.LogOptions, is.LogOptions))
 	differs("memory", s.Memory == is.Memory)
@@ -84,10 +86,15 @@ func volumesOf(c docker.Container, prior []string) []string {
 			out = append(out, b)
 		}
 	}
-	if slices.Equal(slices.Sorted(slices.Values(out)), slices.Sorted(slices.Values(prior))) {
+	return sameSet(out, prior)
+}
+
+// sameSet is list, or prior where it has the same elements in another order.
+func sameSet(list, prior []string) []string {
+	if slices.Equal(slices.Sorted(slices.Values(list)), slices.Sorted(slices.Values(prior))) {
 		return prior
 	}
-	return out
+	return list
 }
 
 // Agreed is what all containers show alike; where they disagree, or where
@@ -108,6 +115,7 @@ func Agreed(prior Spec, specs []Spec) Spec {
 	agree(func(a, b Spec) bool { return slices.Equal(a.Command, b.Command) }, func(s Spec) { out.Command = s.Command })
 	agree(func(a, b Spec) bool { return maps.Equal(a.Env, b.Env) }, func(s Spec) { out.Env = s.Env })
 	agree(func(a, b Spec) bool { return maps.Equal(a.Labels, b.Labels) }, func(s Spec) { out.Labels = s.Labels })
+	agree(func(a, b Spec) bool { return slices.Equal(a.AsFiles, b.AsFiles) }, func(s Spec) { out.AsFiles = s.AsFiles })
 	agree(func(a, b Spec) bool { return slices.Equal(a.Volumes, b.Volumes) }, func(s Spec) { out.Volumes = s.Volumes })
 	agree(func(a, b Spec) bool { return a.LogDriver == b.LogDriver && maps.Equal(a.LogOptions, b.LogOptions) },
 		func(s Spec) { out.LogDriver, out.LogOptions = s.LogDriver, s.LogOptions })

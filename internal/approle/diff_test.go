@@ -10,7 +10,9 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 )
 
 // What a spec makes fits the spec, and shows the spec again: also to an import,
@@ -45,7 +47,7 @@ func TestAContainerFitsTheSpecThatMadeIt(t *testing.T) {
 				if d := spec.Differs(o); len(d) > 0 {
 					t.Errorf("differs in %q", d)
 				}
-				is := FromContainer(*o.Current, o.Image, o.LogDefaults, spec)
+				is := FromContainer(o, spec)
 				if len(is.LogOptions) == 0 {
 					is.LogOptions = spec.LogOptions // none is none
 				}
@@ -66,8 +68,8 @@ func TestImportTakesWhatTheUserSetAndNotWhatDockerAdds(t *testing.T) {
 		c.HostConfig.Binds = append(c.HostConfig.Binds, "/root/.kamal/apps/shop/assets/volumes/web-v2:/public/assets")
 	})
 	o := w.look(t, spec.Role, "")
-	is := FromContainer(*o.Current, o.Image, o.LogDefaults, Spec{Role: spec.Role})
-	if is.Image != spec.Image || !slices.Equal(is.Command, spec.Command) || !maps.Equal(is.Env, spec.Env) || !maps.Equal(is.Labels, spec.Labels) ||
+	is := FromContainer(o, Spec{Role: spec.Role, Secrets: secret.Set{"KEY": "", "TOKEN": ""}})
+	if is.Image != spec.Image || !slices.Equal(is.Command, spec.Command) || !slices.Equal(is.AsFiles, spec.AsFiles) || !maps.Equal(is.Env, spec.Env) || !maps.Equal(is.Labels, spec.Labels) ||
 		is.LogDriver != "json-file" || !maps.Equal(is.LogOptions, spec.LogOptions) || is.Memory != spec.Memory || is.CPUs != spec.CPUs {
 		t.Errorf("%+v", is)
 	}
@@ -78,7 +80,7 @@ func TestImportTakesWhatTheUserSetAndNotWhatDockerAdds(t *testing.T) {
 	plain := Spec{Role: spec.Role, Image: repository + ":v3", LogDriver: "json-file"}
 	w.run(plain)
 	o = w.look(t, spec.Role, "")
-	if is := FromContainer(*o.Current, o.Image, o.LogDefaults, Spec{Role: spec.Role}); is.Command != nil || is.Env != nil || is.Labels != nil || is.Volumes != nil {
+	if is := FromContainer(o, Spec{Role: spec.Role}); is.Command != nil || is.Env != nil || is.Labels != nil || is.Volumes != nil {
 		t.Errorf("of a container with nothing of its own: %+v", is)
 	}
 }
@@ -103,6 +105,8 @@ func TestDiffersNamesTheAttribute(t *testing.T) {
 		"label changed":              {func(s *Spec) { s.Labels["team"] = "blog" }, "labels"},
 		"all labels gone":            {func(s *Spec) { s.Labels = nil }, "labels"},
 		"label of the image changed": {func(s *Spec) { s.Labels["org.opencontainers.image.title"] = "blog" }, "labels"},
+		"secret no longer a file":    {func(s *Spec) { s.AsFiles = nil }, "secrets_as_files"},
+		"another secret as a file":   {func(s *Spec) { s.AsFiles = []string{"TOKEN", "KEY"} }, "secrets_as_files"},
 		"volume added":               {func(s *Spec) { s.Volumes = append(s.Volumes, "new:/new") }, "volumes"},
 		"volume read-only":           {func(s *Spec) { s.Volumes[0] += ":ro" }, "volumes"},
 		"all volumes gone":           {func(s *Spec) { s.Volumes = nil }, "volumes"},
@@ -129,7 +133,7 @@ func TestDiffersNamesTheAttribute(t *testing.T) {
 					t.Errorf("changed %s: %q, want %q", way, d, tt.want)
 				}
 				// What Read puts into the state shows the difference too.
-				if is := FromContainer(*o.Current, o.Image, o.LogDefaults, pair[1]); (len(d) > 0) == (len(is.Differs(o)) > 0) && len(d) > 0 {
+				if is := FromContainer(o, pair[1]); (len(d) > 0) == (len(is.Differs(o)) > 0) && len(d) > 0 {
 					t.Errorf("changed %s: the container doesn't fit what it shows: %q", way, is.Differs(o))
 				}
 			}
@@ -302,8 +306,8 @@ func TestAgreedIsWhatAllServersShowAlike(t *testing.T) {
 func TestFromContainerOfWhatDockerTellsLittleAbout(t *testing.T) {
 	t.Parallel()
 	prior := wanted()
-	for _, c := range []docker.Container{{}, {InspectResponse: container.InspectResponse{Config: &container.Config{}}}} {
-		if got := FromContainer(c, nil, nil, prior); !reflect.DeepEqual(got, prior) {
+	for _, c := range []*docker.Container{nil, {}, {InspectResponse: container.InspectResponse{Config: &container.Config{}}}} {
+		if got := FromContainer(Observed{Current: c, Snapshot: &fleet.Snapshot{}}, prior); !reflect.DeepEqual(got, prior) {
 			t.Errorf("%+v", got)
 		}
 	}
@@ -312,14 +316,14 @@ func TestFromContainerOfWhatDockerTellsLittleAbout(t *testing.T) {
 func TestAnImageKeepsTheSpellingOfTheConfiguration(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
-	c := w.run(wanted(func(s *Spec) { s.Image = "docker.io/acme/shop:v2" }))
+	w.run(wanted(func(s *Spec) { s.Image = "docker.io/acme/shop:v2" }))
 	want := wanted(func(s *Spec) { s.Image = "acme/shop:v2" })
 	o := w.look(t, want.Role, "")
 	// What the plan promises is the configuration's.
 	if in, _ := o.Instance(want, nil); in.Image != "acme/shop:v2" {
 		t.Errorf("the instance's image is %s", in.Image)
 	}
-	if is := FromContainer(c, o.Image, nil, want); is.Image != "acme/shop:v2" {
+	if is := FromContainer(o, want); is.Image != "acme/shop:v2" {
 		t.Errorf("a refresh makes the image %s", is.Image)
 	}
 	if p := Build(want, o); p.Swap {

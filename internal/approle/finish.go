@@ -3,6 +3,7 @@ package approle
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
@@ -171,6 +173,9 @@ func (r *rollout) addClosing(b *fleet.Batch, s *site) {
 // good deploy.
 func (r *rollout) addPrune(b *fleet.Batch, s *site) {
 	ids, refs := prunable(r.Spec, s.have, s.plan)
+	r.addRemoveMounts(b, s, slices.DeleteFunc(s.have.all(), func(c docker.Container) bool {
+		return slices.Contains(ids, c.ID) || s.plan.removes(c.ID)
+	}))
 	if len(ids) == 0 {
 		return
 	}
@@ -179,6 +184,29 @@ func (r *rollout) addPrune(b *fleet.Batch, s *site) {
 	if len(refs) > 0 {
 		b.Add("prune images", sshexec.Step{Title: "remove the images that only they used", KeepGoing: true,
 			Script: sshexec.Join(append([]string{"docker", "image", "rm"}, refs...)...)})
+	}
+}
+
+// addRemoveMounts removes the secret files that neither the new container nor
+// those in keep have.
+func (r *rollout) addRemoveMounts(b *fleet.Batch, s *site, keep []docker.Container) {
+	dirs := []string{path.Base(s.mount.Dir)}
+	for _, c := range keep {
+		for _, m := range s.have.Snapshot.SecretMounts(c) {
+			dirs = append(dirs, m.Base)
+		}
+	}
+	stale := slices.ContainsFunc(s.have.Snapshot.SecretDirs(r.Spec.Role.App(), r.Spec.mountOwner()),
+		func(dir string) bool { return !slices.Contains(dirs, dir) })
+	if stale || !s.mount.Empty() {
+		b.Add("mounts", secret.RemoveMounts(r.Spec.Role.App(), r.Spec.mountOwner(), dirs))
+	}
+}
+
+// addRemoveMount removes the secret files of a new container that was given up.
+func (s *site) addRemoveMount(b *fleet.Batch) {
+	if !s.mount.Empty() {
+		b.Add("mount", s.mount.Remove())
 	}
 }
 

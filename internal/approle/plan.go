@@ -49,7 +49,7 @@ func Build(want Spec, have Observed) Plan {
 		p.swap("the container " + have.Current.ContainerName() + " does not run")
 	default:
 		d := want.Differs(have)
-		if !want.secretsArrived(*have.Current) {
+		if !want.secretsArrived(have) {
 			d = append(d, "secrets")
 		}
 		if len(d) > 0 {

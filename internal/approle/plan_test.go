@@ -268,11 +268,11 @@ func random(r *rand.Rand) (w *world, recorded string) {
 		if r.IntN(2) == 0 {
 			changes = append(changes, stopped)
 		}
-		run := spec.run("10.0.0.1", spec.Role.ContainerName(spec.Version()), "0123456789ab", fmt.Sprintf("run%d", r.IntN(2)))
-		if slices.ContainsFunc(w.containers, func(c docker.Container) bool { return c.ContainerName() == run.Name }) {
-			run.Name += fmt.Sprintf("_replaced_%d", i)
+		name := spec.Role.ContainerName(spec.Version())
+		if slices.ContainsFunc(w.containers, func(c docker.Container) bool { return c.ContainerName() == name }) {
+			name += fmt.Sprintf("_replaced_%d", i)
 		}
-		c := w.dockerRun(run, changes...)
+		c := w.runAs(spec, name, fmt.Sprintf("run%d", r.IntN(2)), changes...)
 		if r.IntN(3) == 0 {
 			w.serve(c)
 		}

@@ -4,6 +4,7 @@
 package approle
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,9 @@ type Spec struct {
 	// Secrets are the secret variables. Where a state is read back, their
 	// names are known and their values are not.
 	Secrets secret.Set
+	// AsFiles are the names of those Secrets that the container gets as files
+	// under secret.MountPoint, and not in its environment.
+	AsFiles []string
 	// AppPort is the port the app listens on; 0 for a role without one.
 	AppPort int
 	Health  proxy.Health
@@ -132,11 +136,29 @@ func isKamalEnv(name string) bool {
 	return false
 }
 
+// envSecrets are the secrets that go into the environment.
+func (s Spec) envSecrets() secret.Set {
+	env, _ := s.Secrets.Split(s.AsFiles)
+	return env
+}
+
+// mount is a new place for the secrets that are handed over as files.
+func (s Spec) mount() secret.Mount {
+	_, files := s.Secrets.Split(s.AsFiles)
+	return secret.NewMount(s.Role.App(), s.mountOwner(), files)
+}
+
+func (s Spec) mountOwner() string { return "role-" + s.Role.Role }
+
 // run is the docker run of a new container on a server, started by the run runID.
-func (s Spec) run(address, name, random, runID string) docker.Run {
+func (s Spec) run(address, home, name, random, runID string, mount secret.Mount) docker.Run {
 	env := s.kamalEnv(address, name)
-	for k, v := range s.Env {
+	for k, v := range mount.Env(s.Env) {
 		env[k] = v
+	}
+	volumes := slices.Clone(s.Volumes)
+	if !mount.Empty() {
+		volumes = append(volumes, mount.Bind(home))
 	}
 	labels := map[string]string{kamal.LabelRun: runID}
 	for k, v := range s.Labels {
@@ -147,7 +169,7 @@ func (s Spec) run(address, name, random, runID string) docker.Run {
 	}
 	return docker.Run{
 		Name: name, Image: s.Image, Network: kamal.Network, Hostname: kamal.Hostname(address, random),
-		Restart: "unless-stopped", Env: env, EnvNames: s.Secrets.EnvNames(), Labels: labels, Volumes: s.Volumes,
+		Restart: "unless-stopped", Env: env, EnvNames: s.envSecrets().EnvNames(), Labels: labels, Volumes: volumes,
 		LogDriver: s.LogDriver, LogOpts: s.LogOptions, Memory: s.Memory, CPUs: s.CPUs, Command: s.Command,
 	}
 }

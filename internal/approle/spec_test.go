@@ -9,6 +9,7 @@ import (
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 )
 
 // kamalRun is what Kamal 2.12 runs for a role with a port (seen on a server),
@@ -39,7 +40,7 @@ func TestRunIsKamals(t *testing.T) {
 		Env: map[string]string{"RAILS_ENV": "production"}, Labels: map[string]string{"team": "shop"}, Volumes: []string{"data:/data"},
 		LogDriver: "json-file", LogOptions: map[string]string{"max-size": "10m"}, Command: []string{"bin/jobs"},
 	}
-	argv := spec.run("10.0.0.1", "shop-web-staging-v1", "0123456789ab", "run1").Argv()
+	argv := spec.run("10.0.0.1", home, "shop-web-staging-v1", "0123456789ab", "run1", secret.Mount{}).Argv()
 	golden := []string{"docker", "run", "--detach", "--restart", "unless-stopped", "--name", "shop-web-staging-v1", "--network", "kamal",
 		"--hostname", "10.0.0.1-0123456789ab",
 		"--env", "KAMAL_CONTAINER_NAME=shop-web-staging-v1", "--env", "KAMAL_DESTINATION=staging", "--env", "KAMAL_HOST=10.0.0.1", "--env", "KAMAL_VERSION=v1",
@@ -81,7 +82,7 @@ func pairs(argv []string) map[string]bool {
 
 func TestRunWithoutADestination(t *testing.T) {
 	t.Parallel()
-	r := wanted().run("10.0.0.1", "shop-web-v2", "0123456789ab", "run1")
+	r := wanted().run("10.0.0.1", home, "shop-web-v2", "0123456789ab", "run1", secret.Mount{})
 	if v, ok := r.Labels["destination"]; !ok || v != "" {
 		t.Error("the label destination must be there and empty, or Kamal doesn't see the container")
 	}
@@ -96,7 +97,7 @@ func TestRunLetsTheUserHaveTheLastWord(t *testing.T) {
 		s.Env["KAMAL_HOST"] = "mine"
 		s.Labels = map[string]string{"service": "not theirs"}
 	})
-	r := spec.run("10.0.0.1", "shop-web-v2", "0123456789ab", "run1")
+	r := spec.run("10.0.0.1", home, "shop-web-v2", "0123456789ab", "run1", secret.Mount{})
 	if r.Env["KAMAL_HOST"] != "mine" || r.Labels["service"] != "shop" {
 		t.Errorf("env %v, labels %v", r.Env, r.Labels)
 	}

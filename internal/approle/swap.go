@@ -103,7 +103,8 @@ func (r *rollout) start(ctx context.Context, s *site) (string, error) {
 		b.Add("mark", kamal.WriteMark(r.mark(kamal.MarkCreating)))
 	}
 	// Kamal's own env file, so that `kamal app exec` starts with the same secrets.
-	b.Call.Vars = append(spec.Secrets.Vars(), sshexec.Var{Name: "KAMAL_ENV_FILE", Value: spec.Secrets.KamalFile(), Secret: len(spec.Secrets) > 0})
+	env := spec.envSecrets()
+	b.Call.Vars = append(env.Vars(), sshexec.Var{Name: "KAMAL_ENV_FILE", Value: env.KamalFile(), Secret: len(env) > 0})
 	b.Add("env", sshexec.Step{Title: "write the env file", Script: `printf '%s' "$KAMAL_ENV_FILE" | put ` + sshexec.Quote(kamal.RoleEnvFile(role))})
 	b.Add("network", sshexec.Step{Title: "find the network " + kamal.Network,
 		Script: "docker network inspect kamal >/dev/null 2>&1 || docker network create kamal >/dev/null || docker network inspect kamal >/dev/null"})
@@ -116,8 +117,12 @@ func (r *rollout) start(ctx context.Context, s *site) (string, error) {
 	if spec.Boot.StopFirst {
 		r.addStop(b, s.plan.Old)
 	}
-	b.Add("run", sshexec.Step{Title: "run the container " + s.plan.Name,
-		Script: spec.Secrets.RunScript(spec.run(s.server.Address(), s.plan.Name, fleet.Random(12), r.fleet.Run).Argv())})
+	if s.mount = spec.mount(); !s.mount.Empty() {
+		b.Call.Vars = append(b.Call.Vars, s.mount.Vars()...)
+		b.Add("files", s.mount.Step())
+	}
+	run := spec.run(s.server.Address(), s.have.Snapshot.Facts.Home, s.plan.Name, fleet.Random(12), r.fleet.Run, s.mount)
+	b.Add("run", sshexec.Step{Title: "run the container " + s.plan.Name, Script: env.RunScript(run.Argv())})
 	b.Run("inspect", "inspect the container "+s.plan.Name, "docker", "container", "inspect", s.plan.Name)
 	if spec.AppPort == 0 {
 		b.Add("ready", readyStep(s.plan.Name, spec))

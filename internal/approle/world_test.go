@@ -18,6 +18,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 )
 
 const repository = "registry.example.com/shop"
@@ -27,6 +28,8 @@ func wanted(change ...func(*Spec)) Spec {
 	s := Spec{
 		Role: kamal.Role{Service: "shop", Role: "web"}, Image: repository + ":v2", AppPort: 3000,
 		Env:           map[string]string{"GREETING": "hello world", "EMPTY": ""},
+		Secrets:       secret.Set{"KEY": "of the house", "TOKEN": "of thanks"},
+		AsFiles:       []string{"TOKEN"},
 		Labels:        map[string]string{"team": "shop"},
 		Volumes:       []string{"data:/data", "/srv/a:/a:ro"},
 		LogDriver:     "json-file",
@@ -55,9 +58,14 @@ type world struct {
 	daemon string
 	locks  []kamal.LockHolder
 	marks  []kamal.Mark
+	files  map[string]string // the secret files
 	clock  time.Time
 	serial int
 }
+
+// home is the SSH user's.
+const home = "/root"
+
 
 const (
 	noEntry = ""
@@ -65,7 +73,7 @@ const (
 )
 
 func newWorld() *world {
-	return &world{clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	return &world{files: map[string]string{}, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 }
 
 func (w *world) id(kind string) string {
@@ -113,7 +121,20 @@ func parse(into any, from map[string]any) {
 
 // run does what docker makes of a spec's docker run.
 func (w *world) run(spec Spec, change ...func(*docker.Container)) docker.Container {
-	return w.dockerRun(spec.run("10.0.0.1", spec.Role.ContainerName(spec.Version()), "0123456789ab", thisRun), change...)
+	return w.runAs(spec, spec.Role.ContainerName(spec.Version()), thisRun, change...)
+}
+
+// runAs runs a container of a name, with its secrets.
+func (w *world) runAs(spec Spec, name, runID string, change ...func(*docker.Container)) docker.Container {
+	mount := spec.mount()
+	r := spec.run("10.0.0.1", home, name, "0123456789ab", runID, mount)
+	for _, n := range r.EnvNames {
+		r.Env[n] = spec.Secrets[n]
+	}
+	for n, v := range mount.Files {
+		w.files[mount.Dir+"/"+n] = v
+	}
+	return w.dockerRun(r, change...)
 }
 
 func (w *world) dockerRun(r docker.Run, change ...func(*docker.Container)) docker.Container {
@@ -190,7 +211,7 @@ func (w *world) snapshot() *fleet.Snapshot {
 	s := &fleet.Snapshot{
 		Server: "10.0.0.1", Containers: slices.Clone(w.containers), Images: slices.Clone(w.images), Marks: w.marks, Locks: w.locks,
 		Docker: fleet.Docker{Installed: true, Running: true, Arch: "amd64", DaemonJSON: w.daemon},
-		Facts:  fleet.Facts{MachineID: "machine-1"},
+		Facts:  fleet.Facts{MachineID: "machine-1", Home: home}, SecretFiles: maps.Clone(w.files),
 	}
 	if w.target != noEntry {
 		s.Proxy.Container = &docker.Container{}
@@ -229,7 +250,7 @@ func (w *world) carryOut(p Plan, want Spec) {
 		if p.Rename != nil {
 			w.change(p.Rename.ID, named(p.Name+"_replaced_0123456789abcdef"))
 		}
-		c := w.dockerRun(want.run("10.0.0.1", p.Name, "0123456789ab", thisRun))
+		c := w.runAs(want, p.Name, thisRun)
 		if w.target != noEntry && want.AppPort > 0 {
 			w.serve(c)
 		}

@@ -143,6 +143,14 @@ for f in ` + kamal.Dir + `/apps/*/env/*/*.env; do
   [ ! -f "$f" ] || while IFS= read -r l; do case $l in *=*) printf '%s\t%s\n' "$f" "${l%%=*}";; esac; done < "$f" || exit
 done`
 
+// Kept with what they are for: a digest of them tells a plan that a secret was
+// changed by hand, as one of a container's environment does.
+const secretFilesScript = `
+for f in ` + kamal.Dir + `/apps/*/secrets/*/*; do
+  [ ! -f "$f" ] || printf '%s\t%s\n' "$f" "$(base64 < "$f" | tr -d '\n')"
+done
+exit 0`
+
 // The order of the steps of an observation.
 const (
 	stepFacts = iota
@@ -152,6 +160,7 @@ const (
 	stepMarks
 	stepCertificates
 	stepEnvFiles
+	stepSecretFiles
 	stepContainers
 	stepImages
 	stepNetwork
@@ -168,6 +177,7 @@ func observeSteps() []sshexec.Step {
 		stepMarks:        {Title: "read the provider's marks", Script: kamal.ListMarks, KeepGoing: true},
 		stepCertificates: {Title: "read the proxy's certificates", Script: certificatesScript, KeepGoing: true},
 		stepEnvFiles:     {Title: "list the names in the env files", Script: envFilesScript, KeepGoing: true},
+		stepSecretFiles:  {Title: "read the secret files", Script: secretFilesScript, KeepGoing: true},
 		stepContainers:   {Title: "list the containers", Script: containersScript, KeepGoing: true},
 		stepImages:       {Title: "list the images", Script: imagesScript, KeepGoing: true},
 		stepNetwork:      {Title: "look for the network", Script: networkScript, KeepGoing: true},
@@ -185,7 +195,7 @@ func parseSnapshot(server string, steps []sshexec.StepResult) (*Snapshot, error)
 	s.Docker = parseDocker(steps[stepDocker])
 	parseDockerd(string(steps[stepDockerd].Stdout), &s.Facts, &s.Docker)
 	s.Docker.DaemonJSON = string(steps[stepDaemon].Stdout)
-	for _, i := range []int{stepDockerd, stepDaemon, stepMarks, stepCertificates, stepEnvFiles, stepFirewall} {
+	for _, i := range []int{stepDockerd, stepDaemon, stepMarks, stepCertificates, stepEnvFiles, stepSecretFiles, stepFirewall} {
 		if err := failed(steps[i], server); err != nil {
 			return nil, err
 		}
@@ -195,6 +205,9 @@ func parseSnapshot(server string, steps []sshexec.StepResult) (*Snapshot, error)
 		return nil, err
 	}
 	if s.Certificates, err = parseFiles(string(steps[stepCertificates].Stdout)); err != nil {
+		return nil, err
+	}
+	if s.SecretFiles, err = parseFiles(string(steps[stepSecretFiles].Stdout)); err != nil {
 		return nil, err
 	}
 	s.EnvNames = parseEnvNames(string(steps[stepEnvFiles].Stdout))

@@ -32,6 +32,9 @@ type Snapshot struct {
 	// EnvNames are the names of the variables in Kamal's env files, which hold
 	// secrets, by path relative to the SSH user's home.
 	EnvNames map[string][]string
+	// SecretFiles are the contents of the files of secret.Mounts, by path
+	// relative to the SSH user's home.
+	SecretFiles map[string]string
 	// Certificates are the contents (PEM, public) of the certificate files under
 	// kamal.ProxyAppsConfigDir, by path relative to the SSH user's home.
 	Certificates map[string]string

@@ -31,7 +31,7 @@ func (r *accessoryResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 		return
 	}
 	set, known := configSecrets(ctx, req.Config, &resp.Diagnostics)
-	checkSecrets(set, plan.Env, &resp.Diagnostics)
+	checkSecrets(ctx, req.Config, set, plan.Env, &resp.Diagnostics)
 	plan.check(ctx, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return

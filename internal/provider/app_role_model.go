@@ -31,6 +31,7 @@ type appRoleModel struct {
 	Command          types.List     `tfsdk:"command"`
 	Env              types.Map      `tfsdk:"env"`
 	Secrets          types.Map      `tfsdk:"secrets"`
+	SecretsAsFiles   types.Set      `tfsdk:"secrets_as_files"`
 	SecretsVersion   types.String   `tfsdk:"secrets_version"`
 	SecretDigests    types.Map      `tfsdk:"secret_digests"`
 	AppPort          types.Int64    `tfsdk:"app_port"`
@@ -125,6 +126,7 @@ func (m appRoleModel) spec(ctx context.Context) (approle.Spec, diag.Diagnostics)
 	return approle.Spec{
 		Role: m.role(), Image: m.Image.ValueString(), PullAlways: m.Pull.ValueString() == "always",
 		Command: stringList(ctx, m.Command), Env: stringMap(ctx, m.Env),
+		AsFiles: stringSet(ctx, m.SecretsAsFiles),
 		AppPort: int(m.AppPort.ValueInt64()), Health: health.health(), ReadinessDelay: duration(m.ReadinessDelay),
 		Volumes: stringList(ctx, m.Volumes), Labels: stringMap(ctx, m.Labels),
 		LogDriver: logging.Driver.ValueString(), LogOptions: stringMap(ctx, logging.Options),
@@ -206,7 +208,7 @@ func (m *appRoleModel) refresh(ctx context.Context, salt []byte, seen map[string
 	specs := map[string]approle.Spec{}
 	for _, s := range servers {
 		if o := seen[s]; o.Current != nil {
-			specs[s] = approle.FromContainer(*o.Current, o.Image, o.LogDefaults, prior)
+			specs[s] = approle.FromContainer(o, prior)
 		}
 	}
 	agreed := approle.Agreed(prior, slices.Collect(maps.Values(specs)))
@@ -219,7 +221,7 @@ func (m *appRoleModel) refresh(ctx context.Context, salt []byte, seen map[string
 			continue
 		}
 		o := seen[s]
-		envs = append(envs, o.Current.Env())
+		envs = append(envs, o.Snapshot.Secrets(*o.Current))
 		in, _ := o.Instance(agreed, agreed.Differs(o))
 		instances[s] = in
 	}
@@ -236,8 +238,8 @@ func (m *appRoleModel) refresh(ctx context.Context, salt []byte, seen map[string
 }
 
 // secretNames are the variables that are secret: those of the state, and those
-// in the role's env file, where Kamal keeps its secrets. So an import never
-// takes a secret for a plain variable. A name in the file that no container has
+// in the role's env file, where Kamal keeps its secrets, or in files. So an
+// import never takes a secret for a plain variable. A name in the file that no container has
 // is of a deploy that failed.
 func (m appRoleModel) secretNames(seen map[string]approle.Observed) []string {
 	names := slices.Collect(maps.Keys(m.SecretDigests.Elements()))
@@ -251,6 +253,7 @@ func (m appRoleModel) secretNames(seen map[string]approle.Observed) []string {
 				names = append(names, name)
 			}
 		}
+		names = append(names, o.Snapshot.SecretNames(*o.Current)...)
 	}
 	return names
 }
@@ -266,6 +269,9 @@ func (m *appRoleModel) take(s, prior approle.Spec) {
 	}
 	if !maps.Equal(s.Env, prior.Env) {
 		m.Env = mapValue(s.Env)
+	}
+	if !slices.Equal(s.AsFiles, prior.AsFiles) {
+		m.SecretsAsFiles = setValue(s.AsFiles)
 	}
 	if !maps.Equal(s.Labels, prior.Labels) {
 		m.Labels = mapValue(s.Labels)
@@ -301,6 +307,17 @@ func stringList(ctx context.Context, l types.List) []string {
 	return out
 }
 
+// stringSet is a set of strings in which everything is known, in order; nil for null.
+func stringSet(ctx context.Context, s types.Set) []string {
+	if s.IsNull() || s.IsUnknown() {
+		return nil
+	}
+	var out []string
+	s.ElementsAs(ctx, &out, false)
+	slices.Sort(out)
+	return out
+}
+
 // stringMap is a map of strings in which everything is known; nil for null.
 func stringMap(ctx context.Context, m types.Map) map[string]string {
 	if m.IsNull() || m.IsUnknown() {
@@ -311,7 +328,7 @@ func stringMap(ctx context.Context, m types.Map) map[string]string {
 	return out
 }
 
-// listValue and mapValue are null for what is empty: the schemas refuse empty
+// listValue, setValue and mapValue are null for what is empty: the schemas refuse empty
 // collections, so that null is the only way to say nothing.
 func listValue(list []string) types.List {
 	if len(list) == 0 {
@@ -322,6 +339,13 @@ func listValue(list []string) types.List {
 		elems[i] = types.StringValue(s)
 	}
 	return types.ListValueMust(types.StringType, elems)
+}
+
+func setValue(list []string) types.Set {
+	if len(list) == 0 {
+		return types.SetNull(types.StringType)
+	}
+	return types.SetValueMust(types.StringType, listValue(list).Elements())
 }
 
 func mapValue(m map[string]string) types.Map {

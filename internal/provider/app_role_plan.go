@@ -35,7 +35,7 @@ func (r *appRoleResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		}
 	}
 	set, known := configSecrets(ctx, req.Config, &resp.Diagnostics)
-	checkSecrets(set, plan.Env, &resp.Diagnostics)
+	checkSecrets(ctx, req.Config, set, plan.Env, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -127,7 +127,7 @@ func (m appRoleModel) rollsOut(state appRoleModel) bool {
 // changesContainers says that the configuration differs in what a container is made of.
 func (m appRoleModel) changesContainers(state appRoleModel) bool {
 	for _, p := range [][2]attr.Value{
-		{m.Image, state.Image}, {m.Command, state.Command}, {m.Env, state.Env}, {m.Labels, state.Labels},
+		{m.Image, state.Image}, {m.Command, state.Command}, {m.Env, state.Env}, {m.SecretsAsFiles, state.SecretsAsFiles}, {m.Labels, state.Labels},
 		{m.Volumes, state.Volumes}, {m.Logging, state.Logging}, {m.Memory, state.Memory}, {m.CPUs, state.CPUs},
 	} {
 		if !p[0].Equal(p[1]) {

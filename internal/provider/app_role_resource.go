@@ -157,7 +157,7 @@ func (r *appRoleResource) Read(ctx context.Context, req resource.ReadRequest, re
 	for _, name := range m.secretNames(seen) {
 		for _, o := range seen {
 			if o.Current != nil {
-				r.deps.fleet.AddSecret(o.Current.Env()[name])
+				r.deps.fleet.AddSecret(o.Snapshot.Secrets(*o.Current)[name])
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -29,6 +30,9 @@ func secretsAttributes() map[string]schema.Attribute {
 			Validators: []validator.Map{mapvalidator.SizeAtLeast(1)},
 			MarkdownDescription: "Secret environment variables. Write-only: neither plan nor state holds them. They arrive byte for byte as given. " +
 				"Take them from ephemeral variables or resources; a literal, and a variable that is only `sensitive`, are in the plan file."},
+		"secrets_as_files": schema.SetAttribute{Optional: true, ElementType: types.StringType, Validators: []validator.Set{setvalidator.SizeAtLeast(1)},
+			MarkdownDescription: "Names of `secrets` that the container gets as files `/run/secrets/NAME` and not as variables, for images that read `NAME_FILE` (`POSTGRES_PASSWORD_FILE`): `docker inspect` doesn't show their values then. " +
+				"The variable `NAME_FILE` is set to the file's path, unless `env` sets it. Every user of the container can read the files; on the server only root and the SSH user reach them."},
 		"secrets_version": schema.StringAttribute{Optional: true,
 			MarkdownDescription: "For secrets whose values differ on every run, or may between plan and apply (short-lived tokens): when it is set, only a change of it counts as a change of the secrets."},
 		"secret_digests": schema.MapAttribute{Computed: true, ElementType: types.StringType,
@@ -61,6 +65,17 @@ func configSecrets(ctx context.Context, config tfsdk.Config, diags *diag.Diagnos
 	return set, known
 }
 
+// configAsFiles reads the names in secrets_as_files; known is false where one
+// of them isn't known yet.
+func configAsFiles(ctx context.Context, config tfsdk.Config, diags *diag.Diagnostics) (names []string, known bool) {
+	var s types.Set
+	diags.Append(config.GetAttribute(ctx, path.Root("secrets_as_files"), &s)...)
+	if !fullyKnown(ctx, s) {
+		return nil, false
+	}
+	return stringSet(ctx, s), true
+}
+
 // secrets are those of the configuration, checked and registered for redaction.
 func (b *base) secrets(ctx context.Context, config tfsdk.Config, diags *diag.Diagnostics) secret.Set {
 	set, known := configSecrets(ctx, config, diags)
@@ -70,16 +85,34 @@ func (b *base) secrets(ctx context.Context, config tfsdk.Config, diags *diag.Dia
 	for _, value := range set {
 		b.deps.fleet.AddSecret(value)
 	}
-	if err := set.Check(); err != nil {
-		diags.AddAttributeError(path.Root("secrets"), "A secret can't be handed over", err.Error()+".")
-	}
+	asFiles, _ := configAsFiles(ctx, config, diags)
+	checkHandover(set, asFiles, diags)
 	return set
 }
 
+// checkHandover refuses what could not arrive in a container.
+func checkHandover(set secret.Set, asFiles []string, diags *diag.Diagnostics) {
+	env, files := set.Split(asFiles)
+	for _, err := range []error{env.Check(), files.CheckFiles()} {
+		if err != nil {
+			diags.AddAttributeError(path.Root("secrets"), "A secret can't be handed over", err.Error()+".")
+		}
+	}
+}
+
 // checkSecrets refuses, while planning, what could not arrive in a container.
-func checkSecrets(set secret.Set, env types.Map, diags *diag.Diagnostics) {
-	if err := set.Check(); err != nil {
-		diags.AddAttributeError(path.Root("secrets"), "A secret can't be handed over", err.Error()+".")
+func checkSecrets(ctx context.Context, config tfsdk.Config, set secret.Set, env types.Map, diags *diag.Diagnostics) {
+	asFiles, known := configAsFiles(ctx, config, diags)
+	if !known {
+		return // once more when it is known, before anything is changed
+	}
+	checkHandover(set, asFiles, diags)
+	var all types.Map
+	diags.Append(config.GetAttribute(ctx, path.Root("secrets"), &all)...)
+	for _, name := range asFiles {
+		if _, has := set[name]; !has && !all.IsUnknown() {
+			diags.AddAttributeError(path.Root("secrets_as_files"), "A file of no secret", fmt.Sprintf("%s is in secrets_as_files and not in secrets.", name))
+		}
 	}
 	for name := range env.Elements() {
 		if _, both := set[name]; both {

@@ -127,10 +127,9 @@ func (m Mount) Env(own map[string]string) map[string]string {
 
 // IsFileVariable says that a variable of a container is one that Env adds for
 // one of the files with these names.
-func IsFileVariable(name, value string, files Set) bool {
+func IsFileVariable(name, value string, files []string) bool {
 	of, ok := strings.CutSuffix(name, "_FILE")
-	_, has := files[of]
-	return ok && has && value == MountPoint+"/"+of
+	return ok && slices.Contains(files, of) && value == MountPoint+"/"+of
 }
 
 // InDir says whether a path, relative to the SSH user's home, is the directory
@@ -142,6 +141,16 @@ func InDir(p string) (base string, ok bool) {
 	}
 	return parts[4], true
 }
+
+// Remove is the step that removes the directory.
+func (m Mount) Remove() sshexec.Step {
+	return sshexec.Step{Title: "remove the secret files", KeepGoing: true,
+		Script: fmt.Sprintf("rm -rf %s; rmdir %s 2>/dev/null || :", sshexec.Quote(m.Dir), sshexec.Quote(path.Dir(m.Dir)))}
+}
+
+// OwnedBy says that a directory, relative to the SSH user's home, holds files
+// of a container of owner.
+func OwnedBy(dir, app, owner string) bool { return strings.HasPrefix(dir, dirOf(app)+"/"+owner+".") }
 
 // RemoveMounts is the step that removes the owner's directories but those
 // whose base names are in keep.
