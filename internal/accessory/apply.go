@@ -70,6 +70,8 @@ type job struct {
 	fresh []string
 	// newID is the container that is to be ready, "" before it is there.
 	newID string
+	// mounts hold the new container's secret files.
+	mounts mounts
 	// touched: the call that stops the old container was made.
 	touched  bool
 	state    *State
@@ -165,13 +167,16 @@ func (j *job) start(ctx context.Context) error {
 		return asNotReady(err, b.Result(res, "ready"), j.Spec.DeployTimeout)
 	}
 	b := j.batch("replace the container")
-	b.Call.Vars = j.Spec.Secrets.Vars()
+	env := j.Spec.envSecrets()
+	b.Call.Vars = env.Vars()
 	state := kamal.MarkOwned
 	if j.Create {
 		state = kamal.MarkCreating
 	}
 	b.Add("mark", kamal.WriteMark(j.mark(state, j.fresh)))
 	j.addFiles(b)
+	j.mounts = j.Spec.newMounts()
+	j.addMounts(b)
 	if j.Spec.Network == kamal.Network {
 		b.Add("network", sshexec.Step{Title: "find the network " + kamal.Network,
 			Script: "docker network inspect kamal >/dev/null 2>&1 || docker network create kamal >/dev/null || docker network inspect kamal >/dev/null"})
@@ -185,8 +190,8 @@ func (j *job) start(ctx context.Context) error {
 			b.Run("aside", "put the old container aside", "docker", "rename", c.ID, j.name()+aside+fleet.Random(16))
 		}
 	}
-	run := j.Spec.run(j.server.Address(), j.have.Snapshot.Facts.Home, j.fleet.Run, j.plan.Carried)
-	b.Add("run", sshexec.Step{Title: "run the container " + j.name(), Script: j.Spec.Secrets.RunScript(run.Argv())})
+	run := j.Spec.run(j.server.Address(), j.have.Snapshot.Facts.Home, j.fleet.Run, j.mounts, j.plan.Carried)
+	b.Add("run", sshexec.Step{Title: "run the container " + j.name(), Script: env.RunScript(run.Argv())})
 	b.Add("ready", readyStep(j.name(), j.Spec.Ready, j.Spec.DeployTimeout))
 	j.touched = true
 	res, err := j.change(ctx, b)
@@ -207,12 +212,12 @@ func (j *job) addFiles(b *fleet.Batch) {
 		b.Add("directory", sshexec.Step{Title: "make the directory " + d, Script: script})
 	}
 	for _, f := range j.Spec.Files {
-		local := sshexec.Quote(f.local(j.Spec))
-		script := "printf '%s' " + sshexec.Quote(f.Content) + " | put " + local + " && chmod " + sshexec.Quote(f.Mode) + " " + local
-		if f.Owner != "" {
-			script += " && chown " + sshexec.Quote(f.Owner) + " " + local
+		if f.Secret {
+			continue // see addMounts
 		}
-		b.Add("file", sshexec.Step{Title: "write the file " + f.Path, Script: script})
+		local := f.local(j.Spec)
+		b.Add("file", sshexec.Step{Title: "write the file " + f.Path,
+			Script: "printf '%s' " + sshexec.Quote(f.Content) + " | put " + sshexec.Quote(local)}, f.own(local))
 	}
 }
 

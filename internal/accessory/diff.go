@@ -1,17 +1,15 @@
 package accessory
 
 import (
-	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 )
-
-// defaultShm is what docker gives where nobody asks.
-const defaultShm = 64 << 20
 
 // FromContainer is the part of a spec that the container shows. What docker
 // and the image add by themselves is left out, unless prior has it too. Lists
@@ -22,10 +20,12 @@ func FromContainer(o Observed, prior Spec) Spec {
 		return s
 	}
 	s.Image = c.Config.Image
+	s.AsFiles = o.Snapshot.SecretNames(*c)
+	slices.Sort(s.AsFiles)
 	s.Command = docker.CommandOf(*c, o.Image, prior.Command)
 	s.Env = docker.UsersOwn(c.Env(), o.Image, (*docker.Image).Env, prior.Env, func(name string) bool {
 		_, hidden := prior.Secrets[name]
-		return hidden || name == "KAMAL_HOST"
+		return hidden || name == "KAMAL_HOST" || secret.IsFileVariable(name, c.Env()[name], s.AsFiles)
 	})
 	s.Labels = docker.UsersOwn(c.Labels(), o.Image, (*docker.Image).Labels, prior.Labels, func(k string) bool {
 		return k == kamal.LabelService || k == kamal.LabelRun
@@ -33,22 +33,12 @@ func FromContainer(o Observed, prior Spec) Spec {
 	if ports := portsOf(*c); !slices.Equal(ports, normalPorts(prior.Ports)) {
 		s.Ports = shortPorts(ports)
 	}
-	s.takeBinds(c.HostConfig.Binds, o.Snapshot.Facts.Home, prior)
+	s.takeBinds(o, prior)
 	s.LogDriver = c.HostConfig.LogConfig.Type
 	s.LogOptions = without(c.HostConfig.LogConfig.Config, o.Snapshot.LogDefaults(), prior.LogOptions)
 	s.Memory = c.HostConfig.Memory
 	s.CPUs = float64(c.HostConfig.NanoCPUs) / 1e9
-	if s.ShmSize = c.HostConfig.ShmSize; s.ShmSize == defaultShm && prior.ShmSize == 0 {
-		s.ShmSize = 0
-	}
-	ulimits := map[string]string{}
-	for _, u := range c.HostConfig.Ulimits {
-		ulimits[u.Name] = fmt.Sprintf("%d:%d", u.Soft, u.Hard)
-		if u.Soft == u.Hard && prior.Ulimits[u.Name] != ulimits[u.Name] {
-			ulimits[u.Name] = fmt.Sprint(u.Soft)
-		}
-	}
-	s.Ulimits = without(ulimits, o.Snapshot.UlimitDefaults(), prior.Ulimits)
+	s.Options = docker.OptionsOf(*c, o.Image, o.Snapshot.UlimitDefaults(), prior.Options)
 	s.Network = string(c.HostConfig.NetworkMode)
 	return s
 }
@@ -65,8 +55,16 @@ func without(m map[string]string, daemon []string, prior map[string]string) map[
 }
 
 // takeBinds sorts a container's mounts into volumes, directories and files.
-func (s *Spec) takeBinds(binds []string, home string, prior Spec) {
-	left := slices.Clone(binds)
+func (s *Spec) takeBinds(o Observed, prior Spec) {
+	home := o.Snapshot.Facts.Home
+	left := slices.Clone(o.Current.HostConfig.Binds)
+	secrets := map[string]File{}
+	for _, m := range o.Snapshot.SecretMounts(*o.Current) {
+		left = slices.DeleteFunc(left, func(bind string) bool { return strings.HasPrefix(bind, home+"/"+m.Path+":") })
+		if m.Destination != secret.MountPoint {
+			secrets[m.Destination] = secretFile(path.Base(m.Path), m.Destination)
+		}
+	}
 	take := func(bind string) bool {
 		i := slices.Index(left, bind)
 		if i >= 0 {
@@ -86,9 +84,14 @@ func (s *Spec) takeBinds(binds []string, home string, prior Spec) {
 		}
 	}
 	for _, f := range prior.Files {
-		if take(f.bind(prior, home)) {
+		is, has := secrets[f.Path]
+		if has && f.same(is) || !f.Secret && take(f.bind(prior, home)) {
 			s.Files = append(s.Files, f)
+			delete(secrets, f.Path)
 		}
+	}
+	for _, to := range slices.Sorted(maps.Keys(secrets)) {
+		s.Files = append(s.Files, secrets[to])
 	}
 	own := home + "/" + s.ContainerName() + "/"
 	for _, b := range left {
@@ -112,15 +115,20 @@ func otherFile(bind, dir string) File {
 	return File{Path: parts[len(parts)-1], Content: unseenContent + sum + ")", Mode: "0644"}
 }
 
-// secretsArrived says that a container runs with the spec's secrets.
-func (s Spec) secretsArrived(c docker.Container) bool {
-	env := c.Env()
+// secretsArrived says that the accessory's container runs with the spec's
+// secrets, those of its files too.
+func (s Spec) secretsArrived(o Observed) bool {
+	values := o.Snapshot.Secrets(*o.Current)
+	arrived := func(name, value string) bool {
+		v, ok := values[name]
+		return ok && v == value
+	}
 	for name, value := range s.Secrets {
-		if v, ok := env[name]; !ok || v != value {
+		if !arrived(name, value) {
 			return false
 		}
 	}
-	return true
+	return !slices.ContainsFunc(s.Files, func(f File) bool { return f.Secret && !arrived(f.Path, f.Content) })
 }
 
 // Differs names the attributes in which the container is not what spec wants;
@@ -142,14 +150,15 @@ func (s Spec) Changes(is Spec) []string {
 	differs("command", slices.Equal(s.Command, is.Command))
 	differs("env", maps.Equal(s.Env, is.Env))
 	differs("labels", maps.Equal(s.Labels, is.Labels))
+	differs("secrets_as_files", slices.Equal(s.AsFiles, is.AsFiles))
 	differs("ports", slices.Equal(normalPorts(s.Ports), normalPorts(is.Ports)))
 	differs("volumes", slices.Equal(s.Volumes, is.Volumes))
 	differs("directories", slices.Equal(s.Directories, is.Directories))
-	differs("files", slices.EqualFunc(s.Files, is.Files, func(a, b File) bool { return a.Path == b.Path && a.sum() == b.sum() }))
+	differs("files", slices.EqualFunc(s.Files, is.Files, File.same))
 	differs("logging", s.LogDriver == is.LogDriver && maps.Equal(s.LogOptions, is.LogOptions))
 	differs("memory", s.Memory == is.Memory)
 	differs("cpus", s.CPUs == is.CPUs)
-	differs("options", s.ShmSize == is.ShmSize && maps.Equal(s.Ulimits, is.Ulimits))
+	differs("options", s.Options.Equal(is.Options))
 	differs("network", s.Network == is.Network)
 	return out
 }

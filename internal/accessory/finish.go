@@ -97,9 +97,11 @@ func (j *job) addTidying(b *fleet.Batch) {
 		b.Run("rm", "remove the old container "+c.ContainerName(), "docker", "rm", "--force", c.ID)
 	}
 	// Kamal's own env file, so that the Kamal CLI starts with the same secrets.
-	b.Call.Vars = append(b.Call.Vars, sshexec.Var{Name: "KAMAL_ENV_FILE", Value: s.Secrets.KamalFile(), Secret: len(s.Secrets) > 0})
+	env := s.envSecrets()
+	b.Call.Vars = append(b.Call.Vars, sshexec.Var{Name: "KAMAL_ENV_FILE", Value: env.KamalFile(), Secret: len(env) > 0})
 	b.Add("env", sshexec.Step{Title: "write the env file", Script: `printf '%s' "$KAMAL_ENV_FILE" | put ` + sshexec.Quote(s.EnvFile())})
 	b.Add("files", j.oldFiles())
+	b.Add("mounts", j.removeOldMounts())
 	b.Add("owned", j.ownedStep())
 	b.Add("audit", j.audit("Booted accessory "+s.Name))
 	b.Add("unlock", kamal.Unlock(s.Service, j.fleet.Run))
@@ -109,7 +111,9 @@ func (j *job) addTidying(b *fleet.Batch) {
 func (j *job) oldFiles() sshexec.Step {
 	var keep []string
 	for _, f := range j.Spec.Files {
-		keep = append(keep, f.sum())
+		if !f.Secret {
+			keep = append(keep, f.sum())
+		}
 	}
 	return sshexec.Step{Title: "remove old files", KeepGoing: true, Script: fmt.Sprintf(
 		`for d in %s/*; do case " %s " in *" ${d##*/} "*) ;; *) rm -rf "$d";; esac; done; rmdir %[1]s 2>/dev/null || :`,
@@ -130,15 +134,14 @@ func (j *job) newAnonymous() []string {
 	if !j.plan.Replace || j.image == nil || j.image.Config == nil {
 		return nil
 	}
-	taken := map[string]bool{}
-	for _, b := range append(j.Spec.binds(""), j.plan.Carried...) {
-		if parts := strings.Split(b, ":"); len(parts) > 1 {
-			taken[path.Clean(parts[1])] = true
-		}
+	taken := j.Spec.places()
+	for _, b := range j.plan.Carried {
+		_, to, _ := strings.Cut(b, ":")
+		taken = append(taken, path.Clean(to))
 	}
 	var out []string
 	for to := range j.image.Config.Volumes {
-		if !taken[path.Clean(to)] {
+		if !slices.Contains(taken, path.Clean(to)) {
 			out = append(out, "anonymous "+path.Clean(to))
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
@@ -42,6 +43,11 @@ func (j *job) giveUp(ctx context.Context, cause error) error {
 	}
 	b.Add("rm", sshexec.Step{Title: "remove the new container", Script: fmt.Sprintf(
 		`id=$(docker container inspect -f '{{.Id}}' %s 2>/dev/null) || exit 0; [ "$id" = %s ] || docker rm --force --volumes "$id"`, name, sshexec.Quote(keep))})
+	for _, m := range []secret.Mount{j.mounts.secrets, j.mounts.files} {
+		if !m.Empty() {
+			b.Add("mount", m.Remove())
+		}
+	}
 	if old != nil {
 		b.Add("rename", sshexec.Step{Title: "give the old container its name back", Script: fmt.Sprintf(
 			`[ "$(docker container inspect -f '{{.Name}}' %[1]s)" = /%[2]s ] || docker rename %[1]s %[2]s`, old.ID, name)})
@@ -112,7 +118,8 @@ func (j *job) explain(f *fleet.Failure, b *fleet.Batch, res *sshexec.Result) {
 // removeFiles removes the accessory's files and what is empty without them.
 func (j *job) removeFiles() sshexec.Step {
 	app := sshexec.Quote(kamal.AppDir(j.Spec.Service))
-	return sshexec.Step{Title: "remove the accessory's files", Script: "rm -rf " + sshexec.Quote(j.Spec.filesDir()) +
+	mounts := secret.RemoveMounts(j.Spec.Service, j.Spec.mountOwner(), nil)
+	return sshexec.Step{Title: "remove the accessory's files", Script: mounts.Script + "; rm -rf " + sshexec.Quote(j.Spec.filesDir()) +
 		"; rm -f " + sshexec.Quote(j.Spec.EnvFile()) + "; rmdir " + sshexec.Quote(j.name()) + " " + app + "/env/accessories " + app + "/env " + app + " 2>/dev/null; :"}
 }
 

@@ -47,7 +47,7 @@ func Build(want Spec, have Observed) Plan {
 		replace("the container " + want.ContainerName() + " does not run")
 	default:
 		d := want.Differs(have)
-		if !want.secretsArrived(*have.Current) {
+		if !want.secretsArrived(have) {
 			d = append(d, "secrets")
 		}
 		if len(d) > 0 {

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,10 +20,10 @@ import (
 func wanted(changes ...func(*Spec)) Spec {
 	s := Spec{
 		Service: "shop", Name: "db", Image: "registry.example.com/postgres:17", Env: map[string]string{"TZ": "UTC"},
-		Secrets: secret.Set{"PASSWORD": "p$w"}, Ports: []string{"5432:5432"}, Volumes: []string{"data:/data", "/srv/a:/a:ro"},
-		Directories: []string{"conf:/conf", "/srv/d:/d"}, Files: []File{{Path: "/etc/db.cnf", Content: "a = 1\n", Mode: "0644"}},
+		Secrets: secret.Set{"PASSWORD": "p$w", "TOKEN": "t"}, AsFiles: []string{"TOKEN"}, Ports: []string{"5432:5432"}, Volumes: []string{"data:/data", "/srv/a:/a:ro"},
+		Directories: []string{"conf:/conf", "/srv/d:/d"}, Files: []File{{Path: "/etc/db.cnf", Content: "a = 1\n", Mode: "0644"}, {Path: "/etc/db.key", Content: "k", Secret: true, Mode: "0600", Owner: "999:999"}},
 		Labels: map[string]string{"team": "shop"}, LogDriver: "json-file", LogOptions: map[string]string{"max-size": "10m"},
-		Memory: 512 << 20, CPUs: 1.5, ShmSize: 256 << 20, Ulimits: map[string]string{"nofile": "4096", "core": "0:-1"}, Network: "kamal",
+		Memory: 512 << 20, CPUs: 1.5, Options: docker.Options{ShmSize: 256 << 20, Ulimits: map[string]string{"nofile": "4096", "core": "0:-1"}}, Network: "kamal",
 	}
 	for _, c := range changes {
 		c(&s)
@@ -32,14 +33,23 @@ func wanted(changes ...func(*Spec)) Spec {
 
 const home = "/home/deploy"
 
+// secretFiles are those of all servers of these tests.
+var secretFiles sync.Map
+
 // made is the container that docker makes of a spec.
 func made(t *testing.T, s Spec, changes ...func(map[string]any)) docker.Container {
 	t.Helper()
+	m := s.newMounts()
+	for _, mount := range []secret.Mount{m.secrets, m.files} {
+		for name, value := range mount.Files {
+			secretFiles.Store(mount.Dir+"/"+name, value)
+		}
+	}
 	env := []string{"PATH=/bin", "KAMAL_HOST=10.0.0.1"}
-	for k, v := range s.Env {
+	for k, v := range m.secrets.Env(s.Env) {
 		env = append(env, k+"="+v)
 	}
-	for k, v := range s.Secrets {
+	for k, v := range s.envSecrets() {
 		env = append(env, k+"="+v)
 	}
 	labels := map[string]string{"service": s.ContainerName(), kamal.LabelRun: "run0"}
@@ -57,7 +67,7 @@ func made(t *testing.T, s Spec, changes ...func(map[string]any)) docker.Containe
 		"State":  map[string]any{"Status": "running", "Running": true},
 		"Config": map[string]any{"Image": s.Image, "Env": env, "Labels": labels, "Cmd": []string{"postgres"}},
 		"HostConfig": map[string]any{
-			"Binds": s.binds(home), "PortBindings": ports, "NetworkMode": s.Network, "Memory": s.Memory, "NanoCpus": int64(s.CPUs * 1e9), "ShmSize": s.ShmSize,
+			"Binds": append(s.binds(home), m.binds(s, home)...), "PortBindings": ports, "NetworkMode": s.Network, "Memory": s.Memory, "NanoCpus": int64(s.CPUs * 1e9), "ShmSize": s.Options.ShmSize, "RestartPolicy": map[string]any{"Name": s.Options.RestartPolicy()},
 			"LogConfig": map[string]any{"Type": s.LogDriver, "Config": s.LogOptions},
 			"Ulimits":   []any{map[string]any{"Name": "nofile", "Soft": 4096, "Hard": 4096}, map[string]any{"Name": "core", "Soft": 0, "Hard": -1}},
 		},
@@ -85,7 +95,8 @@ func named(name, id string) func(map[string]any) {
 // seen is what is observed of shop-db among containers.
 func seen(t *testing.T, mark *kamal.Mark, containers ...docker.Container) Observed {
 	t.Helper()
-	snap := &fleet.Snapshot{Containers: containers, Facts: fleet.Facts{Home: home, MachineID: "m1"}}
+	snap := &fleet.Snapshot{Containers: containers, Facts: fleet.Facts{Home: home, MachineID: "m1"}, SecretFiles: map[string]string{}}
+	secretFiles.Range(func(path, content any) bool { snap.SecretFiles[path.(string)] = content.(string); return true })
 	if mark != nil {
 		snap.Marks = append(snap.Marks, *mark)
 	}
@@ -106,7 +117,7 @@ func TestAContainerFitsTheSpecThatMadeIt(t *testing.T) {
 	for name, s := range map[string]Spec{
 		"with everything": wanted(),
 		"with little": wanted(func(s *Spec) {
-			*s = Spec{Service: "shop", Name: "db", Image: s.Image, LogDriver: "json-file", LogOptions: s.LogOptions, Network: "kamal", Ulimits: s.Ulimits}
+			*s = Spec{Service: "shop", Name: "db", Image: s.Image, LogDriver: "json-file", LogOptions: s.LogOptions, Network: "kamal", Options: docker.Options{Ulimits: s.Options.Ulimits}}
 		}),
 	} {
 		o := seen(t, nil, made(t, s))
@@ -124,23 +135,33 @@ func TestAContainerFitsTheSpecThatMadeIt(t *testing.T) {
 
 func TestEveryDifferenceReplacesTheContainer(t *testing.T) {
 	t.Parallel()
+	key := func(change func(f *File)) func(*Spec) {
+		return func(s *Spec) { s.Files = slices.Clone(s.Files); change(&s.Files[1]) }
+	}
 	for name, change := range map[string]func(*Spec){
-		"image":       func(s *Spec) { s.Image = "registry.example.com/postgres:18" },
-		"command":     func(s *Spec) { s.Command = []string{"postgres", "-c", "fsync=off"} },
-		"env":         func(s *Spec) { s.Env = map[string]string{"TZ": "CET"} },
-		"secrets":     func(s *Spec) { s.Secrets = secret.Set{"PASSWORD": "other"} },
-		"labels":      func(s *Spec) { s.Labels = nil },
-		"ports":       func(s *Spec) { s.Ports = []string{"0.0.0.0:5432:5432"} },
-		"volumes":     func(s *Spec) { s.Volumes = s.Volumes[:1] },
-		"directories": func(s *Spec) { s.Directories = []string{"other:/conf", "/srv/d:/d"} },
-		"files":       func(s *Spec) { s.Files = []File{{Path: "/etc/db.cnf", Content: "a = 2\n", Mode: "0644"}} },
-		"logging":     func(s *Spec) { s.LogDriver = "local" },
-		"memory":      func(s *Spec) { s.Memory = 0 },
-		"cpus":        func(s *Spec) { s.CPUs = 2 },
-		"options":     func(s *Spec) { s.ShmSize = 0 },
-		"network":     func(s *Spec) { s.Network = "other" },
+		"image":                                 func(s *Spec) { s.Image = "registry.example.com/postgres:18" },
+		"command":                               func(s *Spec) { s.Command = []string{"postgres", "-c", "fsync=off"} },
+		"env":                                   func(s *Spec) { s.Env = map[string]string{"TZ": "CET"} },
+		"secrets":                               func(s *Spec) { s.Secrets = secret.Set{"PASSWORD": "other", "TOKEN": "t"} },
+		"labels":                                func(s *Spec) { s.Labels = nil },
+		"ports":                                 func(s *Spec) { s.Ports = []string{"0.0.0.0:5432:5432"} },
+		"volumes":                               func(s *Spec) { s.Volumes = s.Volumes[:1] },
+		"directories":                           func(s *Spec) { s.Directories = []string{"other:/conf", "/srv/d:/d"} },
+		"files":                                 func(s *Spec) { s.Files = []File{{Path: "/etc/db.cnf", Content: "a = 2\n", Mode: "0644"}} },
+		"logging":                               func(s *Spec) { s.LogDriver = "local" },
+		"memory":                                func(s *Spec) { s.Memory = 0 },
+		"cpus":                                  func(s *Spec) { s.CPUs = 2 },
+		"options":                               func(s *Spec) { s.Options.ShmSize = 0 },
+		"secrets, in a file under /run/secrets": func(s *Spec) { s.Secrets = secret.Set{"PASSWORD": "p$w", "TOKEN": "other"} },
+		"secrets, in a file of its own":         key(func(f *File) { f.Content = "other" }),
+		"secrets_as_files":                      func(s *Spec) { s.AsFiles = nil },
+		"files, mode of a secret one":           key(func(f *File) { f.Mode = "0400" }),
+		"files, owner of a secret one":          key(func(f *File) { f.Owner = "" }),
+		"files, one no longer secret":           key(func(f *File) { f.Secret = false }),
+		"network":                               func(s *Spec) { s.Network = "other" },
 	} {
 		p := Build(wanted(change), seen(t, nil, made(t, wanted())))
+		name, _, _ := strings.Cut(name, ",")
 		if !p.Replace || !slices.Equal(p.Why, []string{"other " + name}) {
 			t.Errorf("%s: replace %t because of %q", name, p.Replace, p.Why)
 		}
@@ -229,7 +250,7 @@ func TestAnonymousVolumesAreCarriedOver(t *testing.T) {
 	// The successor, which has it by name, still fits.
 	next := made(t, changed, func(c map[string]any) {
 		h := c["HostConfig"].(map[string]any)
-		h["Binds"] = append(changed.binds(home), p.Carried...)
+		h["Binds"] = append(h["Binds"].([]string), p.Carried...)
 	})
 	if d := changed.Differs(seen(t, nil, next)); len(d) > 0 {
 		t.Errorf("the successor differs in %q", d)
@@ -238,9 +259,9 @@ func TestAnonymousVolumesAreCarriedOver(t *testing.T) {
 
 func TestRunNamesAndLabelsAsKamalDoes(t *testing.T) {
 	t.Parallel()
-	argv := strings.Join(wanted().run("10.0.0.1", home, "run1", []string{"x:/y"}).Argv(), " ")
+	argv := strings.Join(wanted().run("10.0.0.1", home, "run1", wanted().newMounts(), []string{"x:/y"}).Argv(), " ")
 	for _, want := range []string{
-		"docker run --detach --restart unless-stopped --name shop-db --network kamal ", "--env KAMAL_HOST=10.0.0.1", "--env PASSWORD ", "--publish 127.0.0.1:5432:5432",
+		"docker run --detach --restart unless-stopped --name shop-db --network kamal ", "--env KAMAL_HOST=10.0.0.1", "--env PASSWORD ", "--env TOKEN_FILE=/run/secrets/TOKEN ", ":/run/secrets:ro ", "/1,0600,999+999:/etc/db.key ", "--publish 127.0.0.1:5432:5432",
 		"--volume /home/deploy/shop-db/conf:/conf", "--volume /srv/d:/d", "--volume x:/y", "--label service=shop-db", "--shm-size 268435456", "--ulimit core=0:-1",
 		"--log-opt max-size=10m", "--memory 536870912", "--cpus 1.5",
 	} {
@@ -248,7 +269,7 @@ func TestRunNamesAndLabelsAsKamalDoes(t *testing.T) {
 			t.Errorf("no %q in %s", want, argv)
 		}
 	}
-	if strings.Contains(argv, "p$w") || strings.Contains(argv, "role") {
+	if strings.Contains(argv, "p$w") || strings.Contains(argv, "--env TOKEN ") || strings.Contains(argv, "role") {
 		t.Errorf("a secret or a role's label in %s", argv)
 	}
 }
@@ -259,9 +280,12 @@ func TestCheckRefusesWhatDockerWould(t *testing.T) {
 		t.Errorf("a good one: %v", err)
 	}
 	for says, change := range map[string]func(*Spec){
-		"mounted at /data":                            func(s *Spec) { s.Directories = []string{"d:/data/"} },
-		"mounted at /etc/db.cnf":                      func(s *Spec) { s.Volumes = []string{"v:/etc/db.cnf"} },
-		`"5432:5432" and "127.0.0.1:5432:6000" publi`: func(s *Spec) { s.Ports = []string{"5432:5432", "127.0.0.1:5432:6000"} },
+		"files, secrets_as_files and tmpfs are mounted at /data": func(s *Spec) { s.Directories = []string{"d:/data/"} },
+		"mounted at /etc/db.key":                                 func(s *Spec) { s.Volumes = []string{"v:/etc/db.key"} },
+		"mounted at /run/secrets":                                func(s *Spec) { s.Volumes = []string{"v:/run/secrets"} },
+		"mounted at /data":                                       func(s *Spec) { s.Options.Tmpfs = map[string]string{"/data": ""} },
+		"mounted at /etc/db.cnf":                                 func(s *Spec) { s.Volumes = []string{"v:/etc/db.cnf"} },
+		`"5432:5432" and "127.0.0.1:5432:6000" publi`:            func(s *Spec) { s.Ports = []string{"5432:5432", "127.0.0.1:5432:6000"} },
 	} {
 		if err := wanted(change).Check(); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v, want %q", err, says)

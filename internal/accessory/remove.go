@@ -10,6 +10,7 @@ import (
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
@@ -104,7 +105,8 @@ func (j *job) data() (d leftData) {
 	if j.have.Mark != nil {
 		made = j.have.Mark.Created
 	}
-	files := path.Join(j.have.Snapshot.Facts.Home, j.Spec.filesDir()) + "/"
+	home := j.have.Snapshot.Facts.Home
+	files := path.Join(home, j.Spec.filesDir()) + "/"
 	for _, m := range j.have.Current.Mounts {
 		item, mark := "directory "+m.Source, "directory "+m.Source
 		if m.Type == "volume" {
@@ -112,7 +114,7 @@ func (j *job) data() (d leftData) {
 			if anonymousName.MatchString(m.Name) {
 				mark = "anonymous " + path.Clean(m.Destination)
 			}
-		} else if m.Type != "bind" || strings.HasPrefix(m.Source, files) {
+		} else if _, hidden := secret.InDir(strings.TrimPrefix(m.Source, home+"/")); hidden || m.Type != "bind" || strings.HasPrefix(m.Source, files) {
 			continue
 		}
 		if slices.Contains(made, mark) {

@@ -5,8 +5,6 @@
 package accessory
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"path"
@@ -34,6 +32,9 @@ type Spec struct {
 	// Secrets are the secret variables. Where a state is read back, their
 	// names are known and their values are not.
 	Secrets secret.Set
+	// AsFiles are the names of those Secrets that the container gets as files
+	// under secret.MountPoint, and not in its environment.
+	AsFiles []string
 	// Ports are published as "[bind:]host:container[/protocol]".
 	Ports []string
 	// Volumes are as docker takes them: "name:/path" or "/host/path:/path".
@@ -45,11 +46,10 @@ type Spec struct {
 	Labels      map[string]string
 	LogDriver   string
 	LogOptions  map[string]string
-	// Memory and ShmSize are in bytes, CPUs in CPUs; zero is docker's default.
-	Memory, ShmSize int64
-	CPUs            float64
-	// Ulimits are by name, "soft" or "soft:hard".
-	Ulimits map[string]string
+	// Memory is in bytes, CPUs in CPUs; zero is docker's default.
+	Memory  int64
+	CPUs    float64
+	Options docker.Options
 	Network string
 	// Ready says when the container is ready.
 	Ready Ready
@@ -73,15 +73,6 @@ type Ready struct {
 	Delay   time.Duration
 }
 
-// A File is a file that the container sees.
-type File struct {
-	// Path is where the container sees it.
-	Path    string
-	Content string
-	// Mode is octal, Owner "user[:group]" or "".
-	Mode, Owner string
-}
-
 // ContainerName is Kamal's SVC-NAME: also the value of the label service, and
 // the name of a service at kamal-proxy.
 func (s Spec) ContainerName() string { return s.Service + "-" + s.Name }
@@ -89,33 +80,6 @@ func (s Spec) ContainerName() string { return s.Service + "-" + s.Name }
 // EnvFile is where Kamal keeps an accessory's secrets.
 func (s Spec) EnvFile() string {
 	return kamal.AppDir(s.Service) + "/env/accessories/" + s.Name + ".env"
-}
-
-// filesDir holds the accessory's files, below the SSH user's home.
-func (s Spec) filesDir() string { return s.ContainerName() + "/files" }
-
-// local is where a file is kept, relative to the SSH user's home. Its content
-// is part of the path: the old container goes on seeing the old file, and a
-// change of a file shows as another mount.
-func (f File) local(s Spec) string {
-	return s.filesDir() + "/" + f.sum() + path.Clean("/"+f.Path)
-}
-
-// unseenContent begins what stands for the content of a file that is known by
-// its sum alone, as after an import.
-const unseenContent = "(content not seen, sum "
-
-// sum is the sum of what a file is, in 12 hex digits.
-func (f File) sum() string {
-	if sum, ok := strings.CutPrefix(f.Content, unseenContent); ok {
-		return strings.TrimSuffix(sum, ")")
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s", f.Mode, f.Owner, f.Content))
-	return hex.EncodeToString(sum[:6])
-}
-
-func (f File) bind(s Spec, home string) string {
-	return home + "/" + f.local(s) + ":" + f.Path
 }
 
 // directoryBind is a directory as docker takes it.
@@ -133,24 +97,42 @@ func (s Spec) binds(home string) []string {
 		out = append(out, s.directoryBind(d, home))
 	}
 	for _, f := range s.Files {
-		out = append(out, f.bind(s, home))
+		if !f.Secret {
+			out = append(out, f.bind(s, home))
+		}
+	}
+	return out
+}
+
+// places are where the container sees its mounts.
+func (s Spec) places() []string {
+	var out []string
+	for _, b := range s.binds("") {
+		if parts := strings.Split(b, ":"); len(parts) > 1 { // else refused by its validator
+			out = append(out, path.Clean(parts[1]))
+		}
+	}
+	for _, f := range s.Files {
+		if f.Secret {
+			out = append(out, path.Clean(f.Path))
+		}
+	}
+	if len(s.AsFiles) > 0 {
+		out = append(out, secret.MountPoint)
+	}
+	for to := range s.Options.Tmpfs {
+		out = append(out, path.Clean(to))
 	}
 	return out
 }
 
 // Check refuses what docker would refuse once the old container is down: two
-// mounts at one place, one port of the server published twice. It looks at
-// Volumes, Directories, Files and Ports alone.
+// mounts at one place, one port of the server published twice.
 func (s Spec) Check() error {
 	places, ports := map[string]bool{}, map[string]string{}
-	for _, b := range s.binds("") {
-		parts := strings.Split(b, ":")
-		if len(parts) < 2 {
-			continue // refused by its validator
-		}
-		to := path.Clean(parts[1])
+	for _, to := range s.places() {
 		if places[to] {
-			return fmt.Errorf("two of volumes, directories and files are mounted at %s", to)
+			return fmt.Errorf("two of volumes, directories, files, secrets_as_files and tmpfs are mounted at %s", to)
 		}
 		places[to] = true
 	}
@@ -189,11 +171,17 @@ func (s Spec) namedVolumes() []string {
 	return out
 }
 
+// envSecrets are the secrets that go into the environment.
+func (s Spec) envSecrets() secret.Set {
+	env, _ := s.Secrets.Split(s.AsFiles)
+	return env
+}
+
 // run is the docker run of a new container. carried are the anonymous volumes
 // of the one that it replaces, as binds.
-func (s Spec) run(address, home, runID string, carried []string) docker.Run {
+func (s Spec) run(address, home, runID string, m mounts, carried []string) docker.Run {
 	env := map[string]string{"KAMAL_HOST": address}
-	maps.Copy(env, s.Env)
+	maps.Copy(env, m.secrets.Env(s.Env))
 	labels := maps.Clone(s.Labels)
 	if labels == nil {
 		labels = map[string]string{}
@@ -207,18 +195,11 @@ func (s Spec) run(address, home, runID string, carried []string) docker.Run {
 		}
 		publish = append(publish, port.String())
 	}
-	var options []string
-	if s.ShmSize > 0 {
-		options = append(options, "--shm-size", fmt.Sprint(s.ShmSize))
-	}
-	for _, name := range slices.Sorted(maps.Keys(s.Ulimits)) {
-		options = append(options, "--ulimit", name+"="+s.Ulimits[name])
-	}
 	return docker.Run{
-		Name: s.ContainerName(), Image: s.Image, Network: s.Network, Restart: "unless-stopped",
-		Env: env, EnvNames: s.Secrets.EnvNames(), Labels: labels, Publish: publish,
-		Volumes: append(s.binds(home), carried...), LogDriver: s.LogDriver, LogOpts: s.LogOptions,
-		Memory: s.Memory, CPUs: s.CPUs, Options: options, Command: s.Command,
+		Name: s.ContainerName(), Image: s.Image, Network: s.Network, Restart: s.Options.RestartPolicy(),
+		Env: env, EnvNames: s.envSecrets().EnvNames(), Labels: labels, Publish: publish,
+		Volumes: slices.Concat(s.binds(home), m.binds(s, home), carried), LogDriver: s.LogDriver, LogOpts: s.LogOptions,
+		Memory: s.Memory, CPUs: s.CPUs, Options: s.Options.Argv(), Command: s.Command,
 	}
 }
 
@@ -243,16 +224,11 @@ func (s Spec) carried(old *docker.Container) []string {
 	if old == nil {
 		return nil
 	}
-	taken := map[string]bool{}
-	for _, b := range s.binds("") {
-		if parts := strings.Split(b, ":"); len(parts) > 1 {
-			taken[path.Clean(parts[1])] = true
-		}
-	}
+	taken := s.places()
 	var out []string
 	volumes := anonymous(*old)
 	for _, to := range slices.Sorted(maps.Keys(volumes)) {
-		if !taken[path.Clean(to)] {
+		if !slices.Contains(taken, path.Clean(to)) {
 			out = append(out, volumes[to]+":"+to)
 		}
 	}

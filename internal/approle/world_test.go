@@ -66,7 +66,6 @@ type world struct {
 // home is the SSH user's.
 const home = "/root"
 
-
 const (
 	noEntry = ""
 	thisRun = "the run that is tested"

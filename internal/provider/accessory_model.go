@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -30,6 +29,7 @@ type accessoryModel struct {
 	Command          types.List     `tfsdk:"command"`
 	Env              types.Map      `tfsdk:"env"`
 	Secrets          types.Map      `tfsdk:"secrets"`
+	SecretsAsFiles   types.Set      `tfsdk:"secrets_as_files"`
 	SecretsVersion   types.String   `tfsdk:"secrets_version"`
 	SecretDigests    types.Map      `tfsdk:"secret_digests"`
 	Ports            types.List     `tfsdk:"ports"`
@@ -59,15 +59,11 @@ type accessoryModel struct {
 }
 
 type accessoryFile struct {
-	Path    types.String `tfsdk:"path"`
-	Content types.String `tfsdk:"content"`
-	Mode    types.String `tfsdk:"mode"`
-	Owner   types.String `tfsdk:"owner"`
-}
-
-type accessoryOptions struct {
-	ShmSize types.String `tfsdk:"shm_size"`
-	Ulimits types.Map    `tfsdk:"ulimits"`
+	Path          types.String `tfsdk:"path"`
+	Content       types.String `tfsdk:"content"`
+	SecretContent types.String `tfsdk:"secret_content"`
+	Mode          types.String `tfsdk:"mode"`
+	Owner         types.String `tfsdk:"owner"`
 }
 
 type accessoryHealth struct {
@@ -100,7 +96,7 @@ func (m accessoryModel) spec(ctx context.Context) (accessory.Spec, diag.Diagnost
 	var logging loggingModel
 	var health healthModel
 	var ready accessoryHealth
-	var options accessoryOptions
+	var options optionsModel
 	diags.Append(as(ctx, m.Logging, &logging)...)
 	diags.Append(as(ctx, m.ProxyHealthcheck, &health)...)
 	diags.Append(as(ctx, m.Healthcheck, &ready)...)
@@ -109,23 +105,19 @@ func (m accessoryModel) spec(ctx context.Context) (accessory.Spec, diag.Diagnost
 	if !m.Files.IsNull() && !m.Files.IsUnknown() {
 		diags.Append(m.Files.ElementsAs(ctx, &files, false)...)
 	}
-	bytes := func(s types.String) int64 {
-		n, _ := units.RAMInBytes(s.ValueString()) // validated
-		return max(n, 0)
-	}
 	s := accessory.Spec{
 		Service: m.Service.ValueString(), Name: m.Name.ValueString(), Image: m.Image.ValueString(), PullAlways: m.Pull.ValueString() == "always",
-		Command: stringList(ctx, m.Command), Env: stringMap(ctx, m.Env), Ports: stringList(ctx, m.Ports),
+		Command: stringList(ctx, m.Command), Env: stringMap(ctx, m.Env), AsFiles: stringSet(ctx, m.SecretsAsFiles), Ports: stringList(ctx, m.Ports),
 		Volumes: stringList(ctx, m.Volumes), Directories: stringList(ctx, m.Directories), Labels: stringMap(ctx, m.Labels),
 		LogDriver: logging.Driver.ValueString(), LogOptions: stringMap(ctx, logging.Options),
-		Memory: bytes(m.Memory), CPUs: m.CPUs.ValueFloat64(), ShmSize: bytes(options.ShmSize), Ulimits: stringMap(ctx, options.Ulimits),
+		Memory: bytes(m.Memory), CPUs: m.CPUs.ValueFloat64(), Options: options.options(ctx),
 		Network: m.Network.ValueString(), Ready: accessory.Ready{Command: stringList(ctx, ready.Command), Port: int(ready.Port.ValueInt64()), Delay: settled},
 		AppPort: int(m.AppPort.ValueInt64()), Health: health.health(),
 		StopTimeout: duration(m.StopTimeout), DeployTimeout: duration(m.DeployTimeout), DrainTimeout: duration(m.DrainTimeout),
 		DeleteData: m.DeleteData.ValueBool(),
 	}
 	for _, f := range files {
-		s.Files = append(s.Files, accessory.File{Path: f.Path.ValueString(), Content: f.Content.ValueString(), Mode: f.Mode.ValueString(), Owner: f.Owner.ValueString()})
+		s.Files = append(s.Files, accessory.File{Path: f.Path.ValueString(), Content: f.Content.ValueString(), Secret: f.Content.IsNull(), Mode: f.Mode.ValueString(), Owner: f.Owner.ValueString()})
 	}
 	return s, diags
 }
@@ -163,15 +155,22 @@ func (m *accessoryModel) setDrift(drift []string) {
 }
 
 // secretNames are the variables that are secret: those of the state, and those
-// in the env file, where Kamal keeps its secrets. So an import never takes a
-// secret for a plain variable. A name in the file that the container hasn't got
-// is of a deploy that failed.
+// in the env file, where Kamal keeps its secrets, or in files. So an import
+// never takes a secret for a plain variable. A name in the env file that the
+// container hasn't got is of a deploy that failed. Secret files are named by
+// their path.
 func (m accessoryModel) secretNames(o accessory.Observed) []string {
 	names := slices.Collect(maps.Keys(m.SecretDigests.Elements()))
 	env := o.Current.Env()
 	for _, name := range o.SecretNames {
 		if _, has := env[name]; has {
 			names = append(names, name)
+		}
+	}
+	names = append(names, o.Snapshot.SecretNames(*o.Current)...)
+	for _, mount := range o.Snapshot.SecretMounts(*o.Current) {
+		if mount.Destination != secret.MountPoint {
+			names = append(names, mount.Destination)
 		}
 	}
 	slices.Sort(names)
@@ -181,21 +180,26 @@ func (m accessoryModel) secretNames(o accessory.Observed) []string {
 // refresh takes over what the container shows; there is one.
 func (m *accessoryModel) refresh(ctx context.Context, salt []byte, o accessory.Observed) diag.Diagnostics {
 	prior, diags := m.spec(ctx)
+	names := m.secretNames(o)
 	prior.Secrets = secret.Set{}
-	for _, name := range m.secretNames(o) {
-		prior.Secrets[name] = ""
+	for _, name := range names {
+		if !isFilePath(name) {
+			prior.Secrets[name] = ""
+		}
 	}
-	m.take(accessory.FromContainer(o, prior), prior)
+	var options optionsModel
+	diags.Append(as(ctx, m.Options, &options)...)
+	m.take(accessory.FromContainer(o, prior), prior, options)
 	if st, ok := o.State(); ok {
 		m.setState(st)
 	}
-	m.SecretDigests = seenDigests(salt, prior.Secrets.Names(), []map[string]string{o.Current.Env()})
+	m.SecretDigests = seenDigests(salt, names, []map[string]string{o.Snapshot.Secrets(*o.Current)})
 	return diags
 }
 
 // take writes what differs from prior into the attributes, so that what is the
 // same keeps the spelling of the configuration.
-func (m *accessoryModel) take(s, prior accessory.Spec) {
+func (m *accessoryModel) take(s, prior accessory.Spec, options optionsModel) {
 	if s.Image != prior.Image {
 		m.Image = types.StringValue(s.Image)
 	}
@@ -209,6 +213,9 @@ func (m *accessoryModel) take(s, prior accessory.Spec) {
 	}
 	if !maps.Equal(s.Env, prior.Env) {
 		m.Env = mapValue(s.Env)
+	}
+	if !slices.Equal(s.AsFiles, prior.AsFiles) {
+		m.SecretsAsFiles = setValue(s.AsFiles)
 	}
 	if !maps.Equal(s.Labels, prior.Labels) {
 		m.Labels = mapValue(s.Labels)
@@ -229,11 +236,8 @@ func (m *accessoryModel) take(s, prior accessory.Spec) {
 			m.CPUs = types.Float64Value(s.CPUs)
 		}
 	}
-	if s.ShmSize != prior.ShmSize || !maps.Equal(s.Ulimits, prior.Ulimits) {
-		m.Options = types.ObjectNull(optionsTypes)
-		if s.ShmSize > 0 || len(s.Ulimits) > 0 {
-			m.Options = types.ObjectValueMust(optionsTypes, map[string]attr.Value{"shm_size": sizeValue(s.ShmSize), "ulimits": mapValue(s.Ulimits)})
-		}
+	if !s.Options.Equal(prior.Options) {
+		m.Options = optionsValue(s.Options, options)
 	}
 	m.Network = types.StringValue(s.Network)
 }
@@ -259,8 +263,12 @@ func filesValue(files []accessory.File) types.List {
 	}
 	var elems []attr.Value
 	for _, f := range files {
+		content := types.StringValue(f.Content)
+		if f.Secret {
+			content = types.StringNull()
+		}
 		elems = append(elems, types.ObjectValueMust(fileTypes, map[string]attr.Value{"path": types.StringValue(f.Path),
-			"content": types.StringValue(f.Content), "mode": types.StringValue(f.Mode), "owner": stringOrNull(f.Owner)}))
+			"content": content, "secret_content": types.StringNull(), "mode": types.StringValue(f.Mode), "owner": stringOrNull(f.Owner)}))
 	}
 	return types.ListValueMust(types.ObjectType{AttrTypes: fileTypes}, elems)
 }

@@ -30,8 +30,12 @@ func (r *accessoryResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	set, known := configSecrets(ctx, req.Config, &resp.Diagnostics)
-	checkSecrets(ctx, req.Config, set, plan.Env, &resp.Diagnostics)
+	variables, known := configSecrets(ctx, req.Config, &resp.Diagnostics)
+	checkSecrets(ctx, req.Config, variables, plan.Env, &resp.Diagnostics)
+	files, filesKnown := configFileSecrets(ctx, req.Config, &resp.Diagnostics)
+	checkFileSecrets(files, &resp.Diagnostics)
+	set := union(variables, files)
+	known = known && filesKnown
 	plan.check(ctx, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
@@ -64,7 +68,7 @@ func (r *accessoryResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 
 // check refuses, while planning, what docker would refuse once the old container is down.
 func (m accessoryModel) check(ctx context.Context, diags *diag.Diagnostics) {
-	for _, v := range []attr.Value{m.Ports, m.Volumes, m.Directories, m.Files} {
+	for _, v := range []attr.Value{m.Ports, m.Volumes, m.Directories, m.Files, m.SecretsAsFiles, m.Options} {
 		if !fullyKnown(ctx, v) {
 			return
 		}
@@ -98,7 +102,7 @@ func (m accessoryModel) replaces(ctx context.Context, state accessoryModel) bool
 	if !m.Server.Equal(state.Server) || !state.Running.ValueBool() || len(state.Drift.Elements()) > 0 {
 		return true
 	}
-	for _, v := range []attr.Value{m.Image, m.Command, m.Env, m.Ports, m.Volumes, m.Directories, m.Files, m.Labels, m.Logging, m.Memory, m.CPUs, m.Options, m.Network} {
+	for _, v := range []attr.Value{m.Image, m.Command, m.Env, m.SecretsAsFiles, m.Ports, m.Volumes, m.Directories, m.Files, m.Labels, m.Logging, m.Memory, m.CPUs, m.Options, m.Network} {
 		if !fullyKnown(ctx, v) {
 			return true
 		}

@@ -56,7 +56,7 @@ func (r *accessoryResource) Create(ctx context.Context, req resource.CreateReque
 
 	spec, diags := plan.spec(ctx)
 	resp.Diagnostics.Append(diags...)
-	spec.Secrets = r.secrets(ctx, req.Config, &resp.Diagnostics)
+	secrets := r.takeSecrets(ctx, req.Config, &spec, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -69,7 +69,7 @@ func (r *accessoryResource) Create(ctx context.Context, req resource.CreateReque
 	}
 	plan.describe()
 	plan.setState(*st)
-	plan.SecretDigests = digestsOf(keepSalt(ctx, resp.Private, resp.Private, &resp.Diagnostics), spec.Secrets)
+	plan.SecretDigests = digestsOf(keepSalt(ctx, resp.Private, resp.Private, &resp.Diagnostics), secrets)
 	resp.Diagnostics.Append(r.deps.savePins(ctx, resp.Private, []string{server})...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, plan.identity())...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
@@ -121,8 +121,9 @@ func (r *accessoryResource) Read(ctx context.Context, req resource.ReadRequest, 
 		m.AppPort = types.Int64Value(int64(o.EntryPort()))
 		m.ProxyHealthcheck = healthValue(o.Entry.TargetOptions.HealthCheck.Health())
 	}
+	values := snap.Secrets(*o.Current)
 	for _, name := range m.secretNames(o) {
-		r.deps.fleet.AddSecret(o.Current.Env()[name])
+		r.deps.fleet.AddSecret(values[name])
 	}
 	resp.Diagnostics.Append(m.refresh(ctx, keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), o)...)
 	m.describe()
@@ -144,19 +145,18 @@ func (r *accessoryResource) Update(ctx context.Context, req resource.UpdateReque
 
 	plan.describe()
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, plan.identity())...)
-	secrets := r.secrets(ctx, req.Config, &resp.Diagnostics)
+	spec, diags := plan.spec(ctx)
+	resp.Diagnostics.Append(diags...)
+	secrets := r.takeSecrets(ctx, req.Config, &spec, &resp.Diagnostics)
 	if !plan.Container.IsUnknown() {
 		plan.SecretDigests = state.SecretDigests
 		// Only what counts at the next replacement has changed: timeouts, health check, port.
 		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 		return
 	}
-	spec, diags := plan.spec(ctx)
-	resp.Diagnostics.Append(diags...)
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	spec.Secrets = secrets
 	server := plan.Server.ValueString()
 	st, warnings, err := accessory.Apply(ctx, r.deps.fleet, accessory.Change{
 		Spec: spec, Server: server, MachineID: state.MachineID.ValueString(), ImportID: plan.importID()})
@@ -175,7 +175,7 @@ func (r *accessoryResource) Update(ctx context.Context, req resource.UpdateReque
 		return
 	}
 	plan.setState(*st)
-	plan.SecretDigests = digestsOf(keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), spec.Secrets)
+	plan.SecretDigests = digestsOf(keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), secrets)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 

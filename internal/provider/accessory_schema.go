@@ -29,9 +29,8 @@ import (
 // Attribute types of the accessory's nested objects.
 var (
 	fileTypes = map[string]attr.Type{
-		"path": types.StringType, "content": types.StringType, "mode": types.StringType, "owner": types.StringType,
+		"path": types.StringType, "content": types.StringType, "secret_content": types.StringType, "mode": types.StringType, "owner": types.StringType,
 	}
-	optionsTypes = map[string]attr.Type{"shm_size": types.StringType, "ulimits": types.MapType{ElemType: types.StringType}}
 )
 
 const (
@@ -82,11 +81,16 @@ func accessoryRunAttributes() map[string]schema.Attribute {
 				listvalidator.ValueStringsAre(stringvalidator.RegexMatches(directoryPattern, "must be local:/path[:options], with a local path without \"..\""))},
 			MarkdownDescription: "Directories of the server, made where they are missing: `local:/path[:options]`. A relative one is below `~/SERVICE-NAME`, as Kamal's are."},
 		"files": schema.ListNestedAttribute{Optional: true, Validators: []validator.List{listvalidator.SizeAtLeast(1)},
-			MarkdownDescription: "Files for the container, kept below `~/SERVICE-NAME/files`. A change of one replaces the container. Nothing secret: the content is in the state.",
+			MarkdownDescription: "Files for the container, kept below `~/SERVICE-NAME/files`. A change of one replaces the container. What is secret in them goes into `secret_content`.",
 			NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 				"path": schema.StringAttribute{Required: true, Validators: []validator.String{stringvalidator.RegexMatches(filePathPattern, "must be absolute, without \"..\" and \":\"")},
 					MarkdownDescription: "Where the container sees the file."},
-				"content": schema.StringAttribute{Required: true, MarkdownDescription: "Content."},
+				"content": schema.StringAttribute{Optional: true,
+					Validators:          []validator.String{stringvalidator.ExactlyOneOf(path.MatchRelative().AtParent().AtName("secret_content"))},
+					MarkdownDescription: "Content. It is in the state. Either this or `secret_content`."},
+				"secret_content": schema.StringAttribute{Optional: true, WriteOnly: true, Sensitive: true,
+					MarkdownDescription: "Secret content. Write-only: neither plan nor state holds it; `secret_digests` has a digest of it under the file's path. " +
+						"On the server the file is in a directory that only root and the SSH user can enter, so that `mode` counts for the container alone."},
 				"mode": schema.StringAttribute{Optional: true, Computed: true, Default: stringdefault.StaticString(defaultFileMode),
 					Validators:          []validator.String{stringvalidator.RegexMatches(modePattern, "must be octal, as in \"0644\"")},
 					MarkdownDescription: "Mode, octal. Default: `0644`."},
@@ -107,16 +111,7 @@ func accessoryRunAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "Limit of memory: `512m`, `2g`. Default: none."},
 		"cpus": schema.Float64Attribute{Optional: true, Validators: []validator.Float64{float64validator.AtLeast(0.01)},
 			MarkdownDescription: "Limit of CPUs: `1.5`. Default: none."},
-		"options": schema.SingleNestedAttribute{Optional: true, MarkdownDescription: "More of what Docker can set.",
-			Attributes: map[string]schema.Attribute{
-				"shm_size": schema.StringAttribute{Optional: true, Validators: []validator.String{memoryValidator{}},
-					MarkdownDescription: "Size of `/dev/shm`, which Postgres wants larger than Docker's 64 MB for parallel queries: `256m`."},
-				"ulimits": schema.MapAttribute{Optional: true, ElementType: types.StringType,
-					Validators: []validator.Map{mapvalidator.SizeAtLeast(1),
-						mapvalidator.KeysAre(stringvalidator.RegexMatches(ulimitName, "is no name of a ulimit")),
-						mapvalidator.ValueStringsAre(stringvalidator.RegexMatches(ulimitPattern, "must be SOFT or SOFT:HARD, numbers or -1"))},
-					MarkdownDescription: "Limits by name, `soft:hard`: `{ nofile = \"65536:65536\" }`."},
-			}},
+		"options": schema.SingleNestedAttribute{Optional: true, MarkdownDescription: "More of what Docker can set.", Attributes: optionsAttributes()},
 		"network": schema.StringAttribute{Optional: true, Computed: true, Default: stringdefault.StaticString(kamal.Network),
 			Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 			MarkdownDescription: "Docker network. Default: `kamal`, which the app's containers are in; they reach the accessory there by the name `SERVICE-NAME`. Another one must exist."},

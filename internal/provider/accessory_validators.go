@@ -15,8 +15,6 @@ var (
 	filePathPattern  = regexp.MustCompile(`^(/\.?[^/:.\x00-\x1f][^/:\x00-\x1f]*)+$`)
 	modePattern      = regexp.MustCompile(`^0?[0-7]{3}$`)
 	ownerPattern     = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_-]*(:[a-zA-Z0-9_][a-zA-Z0-9_-]*)?$`)
-	ulimitName       = regexp.MustCompile(`^[a-z]+$`)
-	ulimitPattern    = regexp.MustCompile(`^(-1|[0-9]+)(:(-1|[0-9]+))?$`)
 )
 
 // portValidator accepts what accessory.ParsePort does.

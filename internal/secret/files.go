@@ -44,14 +44,23 @@ func (s Set) Split(files []string) (env, asFiles Set) {
 // text never holds a value. Nil: all can.
 func (s Set) CheckFiles() error {
 	for _, name := range s.Names() {
-		switch {
-		case !fileName.MatchString(name):
+		if !fileName.MatchString(name) {
 			return fmt.Errorf("%q can't be the name of a file in %s", name, MountPoint)
-		case strings.ContainsRune(s[name], 0):
-			return fmt.Errorf("the value of %s has a NUL byte, which no script can carry. Encode it, say as base64", name)
-		case len(s[name]) > maxFile:
-			return fmt.Errorf("the value of %s has %d bytes: %d is the most", name, len(s[name]), maxFile)
 		}
+		if err := CheckFile(name, s[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckFile says why a value can't be handed over as a file called name; nil: it can.
+func CheckFile(name, value string) error {
+	switch {
+	case strings.ContainsRune(value, 0):
+		return fmt.Errorf("the value of %s has a NUL byte, which no script can carry. Encode it, say as base64", name)
+	case len(value) > maxFile:
+		return fmt.Errorf("the value of %s has %d bytes: %d is the most", name, len(value), maxFile)
 	}
 	return nil
 }
