@@ -137,6 +137,12 @@ func (s Spec) Differs(o Observed) []string {
 	return s.Changes(FromContainer(o, s))
 }
 
+func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }
+
+func byPath(files []File) []File {
+	return slices.SortedFunc(slices.Values(files), func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+}
+
 // Changes names the attributes in which two specs make different containers,
 // whatever their spelling.
 func (s Spec) Changes(is Spec) []string {
@@ -152,9 +158,9 @@ func (s Spec) Changes(is Spec) []string {
 	differs("labels", maps.Equal(s.Labels, is.Labels))
 	differs("secrets_as_files", slices.Equal(s.AsFiles, is.AsFiles))
 	differs("ports", slices.Equal(normalPorts(s.Ports), normalPorts(is.Ports)))
-	differs("volumes", slices.Equal(s.Volumes, is.Volumes))
-	differs("directories", slices.Equal(s.Directories, is.Directories))
-	differs("files", slices.EqualFunc(s.Files, is.Files, File.same))
+	differs("volumes", slices.Equal(sorted(s.Volumes), sorted(is.Volumes)))
+	differs("directories", slices.Equal(sorted(s.Directories), sorted(is.Directories)))
+	differs("files", slices.EqualFunc(byPath(s.Files), byPath(is.Files), File.same))
 	differs("logging", s.LogDriver == is.LogDriver && maps.Equal(s.LogOptions, is.LogOptions))
 	differs("memory", s.Memory == is.Memory)
 	differs("cpus", s.CPUs == is.CPUs)

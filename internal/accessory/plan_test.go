@@ -295,3 +295,19 @@ func TestCheckRefusesWhatDockerWould(t *testing.T) {
 		t.Errorf("one port on several addresses and protocols: %v", err)
 	}
 }
+
+func TestAnotherOrderReplacesNothing(t *testing.T) {
+	t.Parallel()
+	want := wanted(func(s *Spec) {
+		s.Volumes, s.Directories, s.Files = slices.Clone(s.Volumes), slices.Clone(s.Directories), slices.Clone(s.Files)
+		slices.Reverse(s.Volumes)
+		slices.Reverse(s.Directories)
+		slices.Reverse(s.Files)
+	})
+	if d := want.Changes(wanted()); len(d) > 0 {
+		t.Errorf("in the configuration: %q", d)
+	}
+	if p := Build(want, seen(t, nil, made(t, wanted()))); !p.Converged() {
+		t.Errorf("on the server: %q", p.Why)
+	}
+}

@@ -134,14 +134,12 @@ func (o Options) Equal(p Options) bool {
 		o.RestartPolicy() == p.RestartPolicy()
 }
 
-// capabilities are capabilities in docker's spelling and in order.
+// capabilities are capabilities as people write them, in order. Docker's own
+// spelling, with or without CAP_, depends on its version.
 func capabilities(list []string) []string {
 	var out []string
 	for _, c := range list {
-		if c = strings.ToUpper(c); c != "ALL" && !strings.HasPrefix(c, "CAP_") {
-			c = "CAP_" + c
-		}
-		out = append(out, c)
+		out = append(out, strings.TrimPrefix(strings.ToUpper(c), "CAP_"))
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

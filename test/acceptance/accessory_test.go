@@ -22,13 +22,17 @@ resource "kamal_accessory" "db" {
   name           = "db"
   image          = var.image
   env            = { MOOD = var.mood }
-  secrets        = { PASSWORD = var.password }
+  secrets        = { PASSWORD = var.password, TOKEN = "${var.password} as a file" }
+  secrets_as_files = ["TOKEN"]
   ports          = ["5432:3000"]
   volumes        = ["shop-data:/data"]
   directories    = ["conf:/conf"]
-  files          = [{ path = "/etc/db.cnf", content = "mood = ${var.mood}\n", mode = "0640", owner = "1000:1000" }]
+  files          = [
+    { path = "/etc/db.cnf", content = "mood = ${var.mood}\n", mode = "0640", owner = "1000:1000" },
+    { path = "/etc/db.key", secret_content = "${var.password}\n in its own file\n\n", mode = "0400", owner = "1000:1000" },
+  ]
   memory         = "128m"
-  options        = { shm_size = "96m", ulimits = { nofile = "4096" } }
+  options        = { shm_size = "96m", ulimits = { nofile = "4096" }, init = true, cap_drop = ["NET_RAW"], tmpfs = { "/scratch" = "size=1m" }, restart = "always" }
   healthcheck    = { port = 3000 }
   deploy_timeout = "10s"
   stop_timeout   = "3s"
@@ -56,7 +60,7 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 	if got := s.SSH(t, `docker exec shop-db app env PASSWORD; echo .`); got != secret+"." {
 		t.Errorf("the secret arrived as %q", got)
 	}
-	if got := inspect(`{{index .Config.Labels "service"}} {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.ShmSize}}`); got != "shop-db unless-stopped 100663296" {
+	if got := inspect(`{{index .Config.Labels "service"}} {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.ShmSize}} {{.HostConfig.Init}} {{.HostConfig.CapDrop}} {{.HostConfig.Tmpfs}}`); got != "shop-db always 100663296 true [NET_RAW] map[/scratch:size=1m]" {
 		t.Errorf("container: %q", got)
 	}
 	file := func() string {
@@ -68,6 +72,20 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 	if got := s.SSH(t, `stat -c %a .kamal/apps/shop/env/accessories/db.env`); strings.TrimSpace(got) != "600" {
 		t.Errorf("mode of the env file: %s", got)
 	}
+
+	wantSecretFiles := func(secret string) {
+		t.Helper()
+		if got := s.SSH(t, `docker exec shop-db app cat /run/secrets/TOKEN; docker exec shop-db app env TOKEN_FILE; docker exec shop-db app cat /etc/db.key; echo .`); got != secret+" as a file/run/secrets/TOKEN"+secret+"\n in its own file\n\n." {
+			t.Errorf("the secret files hold %q", got)
+		}
+		if got := s.SSH(t, `docker inspect shop-db | grep -c -e "as a file" -e "in its own file" || :`); got != "0" {
+			t.Errorf("docker inspect shows secret files %s times", got)
+		}
+		if got := s.SSH(t, `ls .kamal/apps/shop/secrets | wc -l; stat -c %a .kamal/apps/shop/secrets; ! runuser -u deploy -- ls -R .kamal/apps/shop/secrets 2>/dev/null`); got != "2\n700" {
+			t.Errorf("places of secret files: %q", got)
+		}
+	}
+	wantSecretFiles(secret)
 
 	// A change of what it is made of replaces it; data and directory stay.
 	first := dig(w.State("kamal_accessory.db"), "container")
@@ -94,9 +112,20 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 	if got := file(); got != "640 1000:1000\nmood = lively" {
 		t.Errorf("file after a broken version: %q", got)
 	}
+	wantSecretFiles(secret)
 	w.Setenv("TF_VAR_mood", "lively")
 	w.Setenv("TF_VAR_image", w.Bed.Image("app:v1"))
 	w.PlanEmpty()
+
+	// A secret file that is changed by hand shows by its name, and a rotation reaches all.
+	s.SSH(t, `f=$(docker inspect -f '{{range .HostConfig.Binds}}{{println .}}{{end}}' shop-db | sed -n 's,:/etc/db.key$,,p'); chmod 600 "$f"; echo tampered > "$f"`)
+	if p := w.Plan(); p.Actions("kamal_accessory.db") != "update" || !says(p.Text, `~ "/etc/db.key"`) || says(p.Text, `~ "TOKEN"`) {
+		t.Errorf("plan after a secret file was changed by hand:\n%s", p.Text)
+	}
+	w.Setenv("TF_VAR_password", "rotated")
+	w.Apply()
+	wantSecretFiles("rotated")
+	second = dig(w.State("kamal_accessory.db"), "container")
 
 	// What somebody does by hand shows, and an apply mends it.
 	s.SSH(t, `docker stop -t 1 shop-db`)
@@ -118,7 +147,7 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 	before := inspect("{{.Id}}")
 	w.ApplyFails("the accessory is there already", "tofu import ADDRESS 'shop/db@"+s.Address+"'")
 	w.Import("kamal_accessory.db", "shop/db@"+s.Address)
-	if p := w.Plan(); strings.Contains(strings.Join(p.Changed("kamal_accessory.db"), " "), "container") {
+	if p := w.Plan(); strings.Contains(strings.Join(p.Changed("kamal_accessory.db"), " "), "container") || len(object(p.Before("kamal_accessory.db", "secret_digests"))) != 3 {
 		t.Errorf("the import would be replaced: %q\n%s", p.Changed("kamal_accessory.db"), p.Text)
 	}
 	w.Apply() // no container tells its timeouts, but that replaces none
@@ -130,7 +159,7 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 	if !says(out, "volume shop-data") || !says(out, "/shop-db/conf") {
 		t.Errorf("no word of what was kept:\n%s", out)
 	}
-	if got := s.SSH(t, `docker ps -aq; cat `+data+` shop-db/conf/kept; ls -A .kamal/terraform .kamal/apps/shop 2>/dev/null || :`); got != "precious\nkept" {
+	if got := s.SSH(t, `docker ps -aq; cat `+data+` shop-db/conf/kept; ls -A .kamal/terraform .kamal/apps/shop 2>/dev/null || :; ls -d .kamal/apps/shop/secrets 2>/dev/null || :`); got != "precious\nkept" {
 		t.Errorf("after destroy: %q", got)
 	}
 

@@ -2,9 +2,11 @@ package acceptance
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,7 +33,9 @@ resource "kamal_app_role" "web" {
     PASSWORD   = var.password
     MASTER_KEY = var.key
     "foo.bar"  = "${substr(var.password, 0, 6)}-dotted"
+    TOKEN      = "${var.password}\nas a file\n"
   }
+  secrets_as_files = ["TOKEN"]
 }
 `
 
@@ -65,6 +69,18 @@ func TestAppRoleSecretsArriveAndStayHidden(t *testing.T) {
 		t.Errorf("mode of the env file: %s", got)
 	}
 
+	wantFile := func(want string, containers int) {
+		t.Helper()
+		if got := s.SSH(t, `c=$(docker ps -q --filter name='^shop-web-'); docker exec $c app cat /run/secrets/TOKEN; docker exec $c app env TOKEN_FILE; docker exec $c app env TOKEN; echo .`); got != want+"\nas a file\n/run/secrets/TOKEN." {
+			t.Errorf("the file holds %q, want %q", got, want)
+		}
+		// Each container that is kept has its own.
+		if got := s.SSH(t, `ls .kamal/apps/shop/secrets | wc -l; docker inspect $(docker ps -q) | grep -c "as a file" || :`); got != fmt.Sprintf("%d\n0", containers) {
+			t.Errorf("places of secret files, and how often docker inspect shows them: %q", got)
+		}
+	}
+	wantFile("p4ss$wörd'\"\\ -x", 1)
+
 	// A changed secret shows by its name, and replaces the container.
 	w.Setenv("TF_VAR_password", "r0tated-secret")
 	p := w.Plan()
@@ -75,9 +91,11 @@ func TestAppRoleSecretsArriveAndStayHidden(t *testing.T) {
 	if got := container("PASSWORD"); got != "r0tated-secret" {
 		t.Errorf("after the rotation: %q", got)
 	}
+	wantFile("r0tated-secret", 2)
 	// A failed deploy tells a lot, but no secret.
 	w.Setenv("TF_VAR_image", w.Bed.Image("app:crash"))
 	third := w.ApplyFails("exit code 3")
+	wantFile("r0tated-secret", 2)
 	w.Setenv("TF_VAR_image", w.Bed.Image("app:v1"))
 	w.Apply()
 
@@ -95,7 +113,7 @@ func TestAppRoleSecretsArriveAndStayHidden(t *testing.T) {
 		b, _ := os.ReadFile(f)
 		logs += string(b)
 	}
-	server := s.SSH(t, `cat .kamal/*.log .kamal/terraform/* 2>/dev/null; grep -rl r0tated /root /tmp /dev/shm /run 2>/dev/null | grep -v /apps/shop/env/ || :`)
+	server := s.SSH(t, `cat .kamal/*.log .kamal/terraform/* 2>/dev/null; grep -rl r0tated /root /tmp /dev/shm /run 2>/dev/null | grep -v -e /apps/shop/env/ -e /apps/shop/secrets/ || :`)
 	for _, value := range []string{"p4ss$wörd", "r0tated-secret", "multi$line", "p4ss$w-dotted"} {
 		for what, text := range map[string]string{"state": string(state), "trace log": string(trace), "logs and plan files": logs, "server": server, "output": first + second + third} {
 			for how, form := range map[string]string{"plain": value, "base64": strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(value)), "=")[:12], "URL-encoded": url.QueryEscape(value)} {
@@ -113,6 +131,9 @@ func TestAppRoleSecretsArriveAndStayHidden(t *testing.T) {
 	w.Apply() // no container tells its readiness_delay, but that changes none
 	if after := s.SSH(t, `docker ps --quiet`); after != before {
 		t.Errorf("the import with the same secrets replaced the container: %s, was %s", after, before)
+	}
+	if got := w.State("kamal_app_role.web")["secrets_as_files"]; !slices.Equal(got.([]any), []any{"TOKEN"}) {
+		t.Errorf("imported secrets_as_files: %v", got)
 	}
 	w.Write("main.tf", strings.Replace(secretsConfig, "MASTER_KEY", "#", 1))
 	if p := w.Plan(); !says(p.Text, "doesn't have them: MASTER_KEY") {
