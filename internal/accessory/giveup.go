@@ -35,6 +35,12 @@ func (j *job) giveUp(ctx context.Context, cause error) error {
 
 	b := j.batch("look why the new container failed, and give it up")
 	name := sshexec.Quote(j.name())
+	settle := docker.Settle(j.name())
+	if old != nil {
+		// A call that was cut off early left the old container its name.
+		settle.Script = fmt.Sprintf("[ \"$(docker container inspect -f '{{.Id}}' %s 2>/dev/null)\" != %s ] || exit 0\n", name, old.ID) + settle.Script
+	}
+	b.Add("settle", settle)
 	b.Add("inspect", sshexec.Step{Title: "inspect " + j.name(), Script: "docker container inspect " + name, KeepGoing: true})
 	b.Add("logs", sshexec.Step{Title: "read its log", Script: "docker logs --tail 15 " + name + " 2>&1", KeepGoing: true})
 	keep := ""

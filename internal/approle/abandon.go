@@ -106,9 +106,7 @@ type evidence struct {
 func (r *rollout) lookAt(ctx context.Context, s *site, cut bool) (evidence, error) {
 	name := s.plan.Name
 	b := fleet.NewBatch("look why the new container failed")
-	// One that ends and is started again and again has its exit code only while it is down.
-	b.Add("settle", sshexec.Step{Title: "let " + name + " end", KeepGoing: true, Script: fmt.Sprintf(`c=%s
-[ "$(docker container inspect -f '{{.RestartCount}}' "$c" 2>/dev/null || echo 0)" = 0 ] || { docker update --restart no "$c" && timeout 5 docker wait "$c"; } >/dev/null 2>&1 || :`, sshexec.Quote(name))})
+	b.Add("settle", docker.Settle(name))
 	b.Add("inspect", sshexec.Step{Title: "inspect " + name, Script: sshexec.Join("docker", "container", "inspect", name), KeepGoing: true})
 	b.Add("logs", sshexec.Step{Title: "read its log", Script: sshexec.Join("docker", "logs", "--tail", "30", name) + " 2>&1", KeepGoing: true})
 	if s.have.Entry != nil {
