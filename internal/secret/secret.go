@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/scrypt"
@@ -40,7 +41,7 @@ func (s Set) Check() error {
 		value := s[name]
 		all += len(name) + len(value) + 2
 		switch {
-		case name == "" || strings.ContainsAny(name, "= \t\r\n\x00"):
+		case !isName(name):
 			return fmt.Errorf("%q is no name for an environment variable", name)
 		case strings.ContainsRune(value, 0):
 			return fmt.Errorf("the value of %s has a NUL byte, which no environment variable can hold", name)
@@ -60,11 +61,20 @@ func (s Set) Check() error {
 	return nil
 }
 
+// isName says that docker takes name for a variable's name, as it is: in an env
+// file it would cut off white space and a byte order mark before it, and take a
+// line that begins with # for a comment.
+func isName(name string) bool {
+	bad := func(r rune) bool { return r == '=' || unicode.IsSpace(r) || unicode.IsControl(r) }
+	return name != "" && utf8.ValidString(name) && !strings.ContainsFunc(name, bad) &&
+		!strings.HasPrefix(name, "#") && !strings.HasPrefix(name, "\ufeff")
+}
+
 // A shell carries a variable through its environment into docker's, which
 // works for shell names that neither the shell nor docker itself acts upon.
 var (
 	shellName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	meant     = regexp.MustCompile(`^(DOCKER_.*|BUILDKIT_.*|LD_.*|LC_.*|LANG|LANGUAGE|PATH|HOME|PWD|OLDPWD|SHELL|USER|ENV|BASH.*|SHELLOPTS|IFS|PS[0-9]|UID|EUID|PPID|GROUPS|DIRSTACK|OPTIND|OPTARG|OPTERR|RANDOM|LINENO|SECONDS|FUNCNAME|PIPESTATUS|MAIL.*|CDPATH|TMPDIR|TMOUT|HOSTNAME|GO.*|HTTPS?_PROXY|NO_PROXY|https?_proxy|no_proxy|XDG_.*|SSH_.*|KAMAL_.*|SECRET_FILE|_.*)$`)
+	meant     = regexp.MustCompile(`^(DOCKER_.*|BUILDKIT_.*|LD_.*|LC_.*|LANG|LANGUAGE|PATH|HOME|PWD|OLDPWD|SHELL|USER|ENV|BASH.*|SHELLOPTS|SHLVL|FUNCNEST|GLOBIGNORE|POSIXLY_CORRECT|HIST.*|IFS|PS[0-9]|UID|EUID|PPID|GROUPS|DIRSTACK|OPTIND|OPTARG|OPTERR|S?RANDOM|LINENO|SECONDS|EPOCH.*|FUNCNAME|PIPESTATUS|MAIL.*|CDPATH|TMPDIR|TMOUT|HOSTNAME|GO.*|HTTPS?_PROXY|NO_PROXY|https?_proxy|no_proxy|XDG_.*|SSH_.*|KAMAL_.*|SECRET_FILE|_.*)$`)
 )
 
 func plain(name string) bool { return shellName.MatchString(name) && !meant.MatchString(name) }
