@@ -2,6 +2,7 @@ package provider
 
 import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
@@ -69,7 +70,8 @@ func providerSchema() schema.Schema {
 				NestedObject: schema.NestedAttributeObject{Attributes: overrides},
 			},
 			"registries": schema.MapNestedAttribute{
-				Optional: true,
+				Optional:   true,
+				Validators: []validator.Map{mapvalidator.KeysAre(registryHostValidator{})},
 				MarkdownDescription: "Log-ins for image registries, by host: `registry.example.com`, `ghcr.io`, `docker.io`. " +
 					"They are used for the length of a pull and never stored on a server.",
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
