@@ -178,8 +178,7 @@ func (j *job) start(ctx context.Context) error {
 	j.mounts = j.Spec.newMounts()
 	j.addMounts(b)
 	if j.Spec.Network == kamal.Network {
-		b.Add("network", sshexec.Step{Title: "find the network " + kamal.Network,
-			Script: "docker network inspect kamal >/dev/null 2>&1 || docker network create kamal >/dev/null || docker network inspect kamal >/dev/null"})
+		b.Add("network", kamal.MakeNetwork())
 	}
 	if c := j.plan.Remove; c != nil {
 		b.Run("remove", "remove "+c.ContainerName()+", which was never found ready", "docker", "rm", "--force", c.ID)

@@ -8,20 +8,16 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
 // check refuses what must not begin, before anything is changed.
 func (j *job) check() *fleet.Failure {
 	f := &fleet.Failure{Server: j.Server}
 	snap, mark, c := j.have.Snapshot, j.have.Mark, j.have.Current
-	switch d := snap.Docker; {
-	case !d.Installed:
-		f.Cause, f.Next = "docker is not installed on the server", "add a kamal_server for it, and take `server` from its `server` attribute, so that it comes first."
-		return f
-	case !d.Running:
-		f.Cause, f.Next = "docker does not answer: "+d.Failure, "start it (systemctl start docker), or add a kamal_server for the server, and apply again."
-		return f
+	if none := snap.NoDocker(); none != nil {
+		return none
+	}
+	switch {
 	case j.MachineID != "" && j.MachineID != snap.Facts.MachineID:
 		f.Cause = fmt.Sprintf("%s is another machine (machine-id %s) than the one that the accessory and its data are on (%s)", j.Server, snap.Facts.MachineID, j.MachineID)
 		f.Next = "move the data yourself and apply with -replace=ADDRESS, which removes the accessory on the old server and creates it on the new one; its data stays where it is. If `server` is not meant to change, set it back."
@@ -63,11 +59,13 @@ func (j *job) prepare(ctx context.Context) error {
 		}
 	}
 	if j.image = docker.FindImage(j.Spec.Image, j.have.Snapshot.Images); j.plan.Pull {
-		if err := j.pull(ctx); err != nil {
+		image, err := j.fleet.Pull(ctx, j.server, kamal.HoldsLock(j.Spec.Service, j.fleet.Run), j.Spec.Image)
+		if err != nil {
 			f := j.failure(err)
 			f.Next = docker.PullAdvice(j.Spec.Image, j.Server, j.fleet.Logins, err)
 			return f
 		}
+		j.image = image
 	}
 	problem := "the image " + j.Spec.Image + " is not there after the pull"
 	if j.image != nil {
@@ -79,25 +77,4 @@ func (j *job) prepare(ctx context.Context) error {
 	f := j.failure(nil)
 	f.Step, f.Cause, f.Next = "check the image before it is run", problem, "mend the image or the command, and apply again."
 	return f
-}
-
-func (j *job) pull(ctx context.Context) error {
-	config, err := j.fleet.Logins.ConfigJSON(j.Spec.Image)
-	if err != nil {
-		return err
-	}
-	b := j.batch("pull the image")
-	b.Call.Prelude += docker.PullPrelude
-	b.Call.Vars = []sshexec.Var{{Name: "REGISTRY_LOGIN", Value: config, Secret: config != ""}}
-	b.Add("pull", sshexec.Step{Title: "pull " + j.Spec.Image, Script: "pull " + sshexec.Quote(j.Spec.Image) + ` "$REGISTRY_LOGIN"`})
-	b.Run("inspect", "inspect the image", "docker", "image", "inspect", j.Spec.Image)
-	res, err := j.change(ctx, b)
-	if err != nil {
-		return err
-	}
-	images, err := docker.ParseImages(b.Result(res, "inspect").Stdout)
-	if err == nil && len(images) == 1 {
-		j.image = &images[0]
-	}
-	return err
 }

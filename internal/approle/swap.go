@@ -29,43 +29,17 @@ func (r *rollout) prepare(ctx context.Context, s *site) error {
 	}
 	s.image = s.imageOf(r.Spec)
 	if s.plan.Pull {
-		if err := r.pull(ctx, s); err != nil {
+		image, err := r.fleet.Pull(ctx, s.server, kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run), r.Spec.Image)
+		if err != nil {
 			return r.failure(s, "", "", docker.PullAdvice(r.Spec.Image, s.name, r.fleet.Logins, err), err)
 		}
+		s.image = image
 	}
 	if s.image == nil {
 		return r.failure(s, "find the image on the server", "the image "+r.Spec.Image+" is not there after the pull", "", nil)
 	}
 	if problem := s.image.Problem(r.Spec.Image, r.Spec.Command, s.have.Snapshot.Docker.Arch); problem != "" {
 		return r.failure(s, "check the image before it is run", problem, "mend the image or the command, and apply again.", nil)
-	}
-	return nil
-}
-
-func (r *rollout) pull(ctx context.Context, s *site) error {
-	config, err := r.fleet.Logins.ConfigJSON(r.Spec.Image)
-	if err != nil {
-		return err
-	}
-	b := fleet.NewBatch("pull the image")
-	b.Call.Prelude += docker.PullPrelude
-	b.Call.Vars = []sshexec.Var{{Name: "REGISTRY_LOGIN", Value: config, Secret: config != ""}}
-	b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
-	b.Add("pull", sshexec.Step{Title: "pull " + r.Spec.Image, Script: "pull " + sshexec.Quote(r.Spec.Image) + ` "$REGISTRY_LOGIN"`})
-	b.Run("inspect", "inspect the image", "docker", "image", "inspect", r.Spec.Image)
-	res, err := s.server.Change(ctx, b.Call)
-	if err != nil {
-		return err
-	}
-	if err := b.Failed(res); err != nil {
-		return err
-	}
-	images, err := docker.ParseImages(b.Result(res, "inspect").Stdout)
-	if err != nil {
-		return err
-	}
-	if len(images) == 1 {
-		s.image = &images[0]
 	}
 	return nil
 }
@@ -106,8 +80,7 @@ func (r *rollout) start(ctx context.Context, s *site) (string, error) {
 	env := spec.envSecrets()
 	b.Call.Vars = append(env.Vars(), sshexec.Var{Name: "KAMAL_ENV_FILE", Value: env.KamalFile(), Secret: len(env) > 0})
 	b.Add("env", sshexec.Step{Title: "write the env file", Script: `printf '%s' "$KAMAL_ENV_FILE" | put ` + sshexec.Quote(kamal.RoleEnvFile(role))})
-	b.Add("network", sshexec.Step{Title: "find the network " + kamal.Network,
-		Script: "docker network inspect kamal >/dev/null 2>&1 || docker network create kamal >/dev/null || docker network inspect kamal >/dev/null"})
+	b.Add("network", kamal.MakeNetwork())
 	for _, c := range s.plan.Remove {
 		b.Run("remove", "remove "+c.ContainerName()+", which a run that died left", "docker", "rm", "--force", c.ID)
 	}

@@ -48,6 +48,7 @@ func (p *kamalProvider) Resources(context.Context) []func() resource.Resource {
 		newFirewallResource,
 		newProxyResource,
 		newAccessoryResource,
+		newTaskResource,
 		newAppRoleResource,
 		newProxyRouteResource,
 	}

@@ -1,0 +1,440 @@
+package acceptance
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
+)
+
+const migrate = "kamal_task.migrate"
+
+// taskConfig notes in /srv/runs/SERVICE when its command begins and ends.
+const taskConfig = `
+variable "image" { type = string }
+variable "text" { default = "one" }
+variable "seconds" { default = "0" }
+variable "code" { default = "0" }
+variable "release" { default = "1" }
+variable "destination" { default = "{{server 0}}" }
+variable "password" {
+  type      = string
+  ephemeral = true
+}
+resource "kamal_task" "migrate" {
+  server   = var.destination
+  service  = "SERVICE"
+  name     = "migrate"
+  image    = var.image
+  command  = ["app", "job", "/runs/SERVICE", var.text, var.seconds, var.code]
+  secrets  = { PASSWORD = var.password }
+  volumes  = ["/srv/runs:/runs"]
+  triggers = { release = var.release }
+}
+`
+
+// newTask is a workspace with taskConfig for an app of its own.
+func newTask(t *testing.T, s *testbed.Server, service string) *workspace {
+	t.Helper()
+	s.SSH(t, "mkdir -p -m 777 /srv/runs")
+	w := newWorkspace(t, s)
+	w.Write("main.tf", strings.ReplaceAll(taskConfig, "SERVICE", service))
+	w.Setenv("TF_VAR_image", w.Bed.Image("app:v1"))
+	w.Setenv("TF_VAR_password", "s3cret-of-the-day")
+	return w
+}
+
+// runs are the notes of a service's jobs, in one line.
+func runs(t *testing.T, s *testbed.Server, service string) string {
+	t.Helper()
+	return strings.ReplaceAll(strings.TrimSpace(s.SSH(t, "cat /srv/runs/"+service+" 2>/dev/null || :")), "\n", ", ")
+}
+
+// leftOfTask is what a run must not leave: containers, secret files, the lock.
+func leftOfTask(t *testing.T, s *testbed.Server, service string) string {
+	t.Helper()
+	return strings.TrimSpace(s.SSH(t, `docker ps -a --format '{{.Names}}' | grep '^`+service+`-task-' || :; ls -d .kamal/apps/`+service+` .kamal/lock-`+service+` 2>/dev/null || :`))
+}
+
+func TestTaskRunsWhenItsTriggersChange(t *testing.T) {
+	small(t)
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian12)
+	w := newTask(t, s, "shop")
+	w.Apply()
+	if got := runs(t, s, "shop"); got != "begin one, end one" {
+		t.Errorf("runs after the create: %q", got)
+	}
+	first := w.State(migrate)
+	at, err := time.Parse(time.RFC3339, fmt.Sprint(first["ran_at"]))
+	if err != nil || time.Since(at).Abs() > 10*time.Minute || first["id"] != "shop/migrate" ||
+		!strings.HasPrefix(fmt.Sprint(first["digest"]), "sha256:") || first["machine_id"] != strings.TrimSpace(s.SSH(t, "cat /etc/machine-id")) {
+		t.Errorf("state: %v", first)
+	}
+	if got := leftOfTask(t, s, "shop"); got != "" {
+		t.Errorf("left: %q", got)
+	}
+	if got := s.SSH(t, "cat .kamal/shop-audit.log"); !strings.Contains(got, "[migrate] Ran task migrate") {
+		t.Errorf("audit log: %q", got)
+	}
+
+	// A run that is over is history: a refresh asks nothing.
+	if p := w.Plan(); !p.Empty() || len(w.Calls()) != 0 {
+		t.Errorf("a refresh made the calls %v, and the plan is %q", w.Calls(), p.NotEmpty())
+	}
+
+	// What is no trigger counts from the next run on.
+	w.Setenv("TF_VAR_image", w.Bed.Image("app:v2"))
+	w.Setenv("TF_VAR_text", "two")
+	if p := w.Plan(); p.Actions(migrate) != "update" || !slices.Equal(p.Changed(migrate), []string{"command", "image"}) {
+		t.Errorf("plan of another image and command: %s %q", p.Actions(migrate), p.Changed(migrate))
+	}
+	w.Apply()
+	if got := runs(t, s, "shop"); got != "begin one, end one" || len(w.Calls()) != 0 {
+		t.Errorf("another image: runs %q, calls %v", got, w.Calls())
+	}
+
+	w.Setenv("TF_VAR_release", "2")
+	p := w.Plan()
+	if want := []string{"digest", "machine_id", "ran_at", "secret_digests", "triggers"}; p.Actions(migrate) != "update" || !slices.Equal(p.Changed(migrate), want) {
+		t.Errorf("plan of a trigger: %s %q", p.Actions(migrate), p.Changed(migrate))
+	}
+	w.Apply(p.File)
+	w.PlanEmpty()
+	if got := runs(t, s, "shop"); got != "begin one, end one, begin two, end two" {
+		t.Errorf("runs after a trigger: %q", got)
+	}
+	if got := dig(w.State(migrate), "digest"); got == first["digest"] {
+		t.Errorf("the digest is still that of the first image: %v", got)
+	}
+
+	// Warm: look, run and wait, tidy up.
+	w.Setenv("TF_VAR_release", "3")
+	w.Apply()
+	if calls := w.RemoteCalls(s.Address); len(calls) != 3 {
+		t.Errorf("a warm run made the calls %q", calls)
+	}
+	w.Apply("-replace=" + migrate)
+	if got := strings.Count(runs(t, s, "shop"), "begin"); got != 4 {
+		t.Errorf("%d runs after -replace, want 4", got)
+	}
+	w.Destroy()
+	if calls := w.RemoteCalls(s.Address); len(calls) != 1 {
+		t.Errorf("a destroy made the calls %q", calls)
+	}
+	if got := leftOfTask(t, s, "shop"); got != "" {
+		t.Errorf("left of a destroy: %q", got)
+	}
+}
+
+func TestTaskThatFails(t *testing.T) {
+	small(t)
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian13)
+	w := newTask(t, s, "shop")
+	w.Write("role.tf", `
+resource "kamal_app_role" "web" {
+  service         = "shop"
+  servers         = {{servers}}
+  image           = var.image
+  readiness_delay = "1s"
+  depends_on      = [kamal_task.migrate]
+}
+`)
+	// A create that fails leaves no state, and is done again.
+	w.Setenv("TF_VAR_text", "trying ${PASSWORD}")
+	w.Setenv("TF_VAR_code", "3")
+	out := w.ApplyFails("Unable to run the task shop/migrate on "+s.Address, "it ended with exit code 3", "trying [redacted]",
+		"what depends on the task was not applied", "The next apply runs it again")
+	if strings.Contains(out, "s3cret-of-the-day") {
+		t.Errorf("a secret is in the output:\n%s", out)
+	}
+	if got := w.Addresses(); len(got) != 0 || leftOfTask(t, s, "shop") != "" {
+		t.Errorf("left of a failed create: state %q, server %q", got, leftOfTask(t, s, "shop"))
+	}
+	w.Setenv("TF_VAR_text", "one")
+	w.Setenv("TF_VAR_code", "0")
+	w.Apply()
+	if got := names(t, s); got != "shop-web-v1" {
+		t.Fatalf("running: %q", got)
+	}
+
+	// An update that fails keeps the triggers as they were, and the role on its version.
+	before := w.State(migrate)
+	w.Setenv("TF_VAR_image", w.Bed.Image("app:v2"))
+	w.Setenv("TF_VAR_release", "2")
+	for _, tt := range []struct{ seconds, code, command string }{
+		{"0", "4", ""}, {"30", "0", ""}, {"0", "0", `command  = ["no-such-program"]`},
+	} {
+		w.Setenv("TF_VAR_seconds", tt.seconds)
+		w.Setenv("TF_VAR_code", tt.code)
+		switch {
+		case tt.command != "":
+			w.Write("main.tf", strings.Replace(strings.ReplaceAll(taskConfig, "SERVICE", "shop"), `command  = [`, tt.command+"\n#", 1))
+			w.ApplyFails("Unable to run the task shop/migrate on "+s.Address, "Exit code: 127", "was not found in the image", "the command was not started")
+		case tt.seconds != "0":
+			w.Write("main.tf", strings.Replace(strings.ReplaceAll(taskConfig, "SERVICE", "shop"), "name ", "timeout = \"2s\"\n  name ", 1))
+			w.ApplyFails("Unable to run the task shop/migrate on "+s.Address, "it did not end within 2s and was stopped", "raise `timeout`")
+		default:
+			w.ApplyFails("it ended with exit code " + tt.code)
+		}
+		if got := leftOfTask(t, s, "shop"); got != "" && got != ".kamal/apps/shop" {
+			t.Errorf("%+v: left: %q", tt, got)
+		}
+		if got := names(t, s); got != "shop-web-v1" {
+			t.Errorf("%+v: running: %q", tt, got)
+		}
+		if after := w.State(migrate); after["ran_at"] != before["ran_at"] || dig(after, "triggers", "release") != "1" {
+			t.Errorf("%+v: state %v", tt, after)
+		}
+	}
+	w.Write("main.tf", strings.ReplaceAll(taskConfig, "SERVICE", "shop"))
+	w.Setenv("TF_VAR_seconds", "0")
+	w.Apply()
+	if got := names(t, s); got != "shop-web-v2" {
+		t.Errorf("running: %q", got)
+	}
+
+	w.Write("main.tf", strings.Replace(strings.ReplaceAll(taskConfig, "SERVICE", "shop"), "triggers =", "secret_triggers = [\"OTHER\"]\n  triggers =", 1))
+	w.PlanFails("OTHER is in secret_triggers and not in secrets")
+	w.Write("main.tf", strings.Replace(strings.ReplaceAll(taskConfig, "SERVICE", "shop"), `"/srv/runs:/runs"`, `"/srv/runs:/runs", "data:/runs/"`, 1))
+	w.PlanFails("two volumes are mounted at /runs")
+	w.Write("main.tf", strings.ReplaceAll(taskConfig, "SERVICE", "shop"))
+
+	// A server that is gone is no reason to keep a task.
+	w.Write("main.tf", strings.Replace(strings.ReplaceAll(taskConfig, "SERVICE", "shop"), "var.destination", `"127.0.0.1:1"`, 1))
+	w.Apply()
+	w.Remove("role.tf")
+	if out := w.Destroy("-target=" + migrate); !says(out, "127.0.0.1:1 does not answer, and the task shop/migrate was forgotten there") {
+		t.Errorf("no word of the server that is gone:\n%s", out)
+	}
+}
+
+// TestTaskCutOff cuts runs off in several ways; the command runs once all the same.
+func TestTaskCutOff(t *testing.T) {
+	aboutServers(t)
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian12)
+	begun := func(t *testing.T, p *process, service string) {
+		t.Helper()
+		eventually(t, time.Minute, "the command runs", func() bool { return !p.Running() || strings.Contains(runs(t, s, service), "begin") })
+		if !p.Running() {
+			t.Fatalf("the apply is over:\n%s", p.Output())
+		}
+	}
+	// dead makes the lock of a run that died look as old as it will be soon.
+	dead := func(t *testing.T, service string) {
+		t.Helper()
+		s.SSH(t, "touch -d '1 minute ago' .kamal/lock-"+service+"/run")
+	}
+	once := func(t *testing.T, service string) {
+		t.Helper()
+		if got := runs(t, s, service); got != "begin one, end one" {
+			t.Errorf("runs: %q", got)
+		}
+		if got := leftOfTask(t, s, service); got != "" {
+			t.Errorf("left: %q", got)
+		}
+	}
+
+	t.Run("killed", func(t *testing.T) {
+		t.Parallel()
+		w := newTask(t, s, "killed")
+		w.Setenv("TF_VAR_seconds", "8")
+		p := w.Start()
+		begun(t, p, "killed")
+		p.KillProvider()
+		p.Wait()
+		dead(t, "killed")
+		if out := w.Apply(); !says(out, "The task killed/migrate was not started again") || !says(out, "was still running, and was waited for") {
+			t.Errorf("no word of the job that was found:\n%s", out)
+		}
+		once(t, "killed")
+
+		// Another command than the one that was cut off is run after it.
+		w.Setenv("TF_VAR_release", "2")
+		w.Setenv("TF_VAR_text", "two")
+		w.Setenv("TF_VAR_seconds", "3")
+		w.Setenv("TF_VAR_code", "5")
+		p = w.Start()
+		eventually(t, time.Minute, "the second command runs", func() bool { return strings.Contains(runs(t, s, "killed"), "begin two") })
+		p.KillProvider()
+		p.Wait()
+		dead(t, "killed")
+		w.Setenv("TF_VAR_text", "three")
+		w.Setenv("TF_VAR_code", "0")
+		if out := w.Apply(); !says(out, "An earlier job of the task killed/migrate was found") || !says(out, "it ended with exit code 5") {
+			t.Errorf("no word of the earlier job:\n%s", out)
+		}
+		if got := runs(t, s, "killed"); got != "begin one, end one, begin two, end two, begin three, end three" {
+			t.Errorf("runs: %q", got)
+		}
+	})
+
+	t.Run("interrupted", func(t *testing.T) {
+		t.Parallel()
+		w := newTask(t, s, "stopped")
+		w.Setenv("TF_VAR_seconds", "6")
+		w.Setenv("TF_VAR_code", "7")
+		p := w.Start()
+		begun(t, p, "stopped")
+		p.Interrupt()
+		out, code := p.Wait()
+		if code == 0 || !says(out, "the job goes on in the container stopped-task-migrate-") || !says(out, "docker stop stopped-task-migrate-") {
+			t.Errorf("exit code %d:\n%s", code, out)
+		}
+		eventually(t, time.Minute, "the command ends", func() bool { return runs(t, s, "stopped") == "begin one, end one" })
+		dead(t, "stopped")
+		// Its failure is this apply's, and only the next one runs it again.
+		w.ApplyFails("was cut off: it ended with exit code 7")
+		once(t, "stopped")
+		w.Setenv("TF_VAR_code", "0")
+		w.Setenv("TF_VAR_seconds", "0")
+		w.Apply()
+		if got := runs(t, s, "stopped"); got != "begin one, end one, begin one, end one" {
+			t.Errorf("runs: %q", got)
+		}
+	})
+
+	// linked is a task whose provider reaches the server through a link.
+	linked := func(t *testing.T, service string) (*workspace, *testbed.Link) {
+		t.Helper()
+		w := newTask(t, s, service)
+		link := testbed.Relay(t, s.Address+":22", 0)
+		w.Provider(fmt.Sprintf("ssh = {{ssh}}\nregistries = {{registries}}\nserver_overrides = { %q = { host_key = %q } }", link.Address(), s.HostKey))
+		w.Setenv("TF_VAR_destination", link.Address())
+		w.Setenv("TF_VAR_seconds", "4")
+		return w, link
+	}
+
+	t.Run("link cut", func(t *testing.T) {
+		t.Parallel()
+		w, link := linked(t, "cut")
+		p := w.Start()
+		begun(t, p, "cut")
+		link.Cut()
+		if out, code := p.Wait(); code != 0 {
+			t.Errorf("exit code %d:\n%s", code, out)
+		}
+		once(t, "cut")
+		w.PlanEmpty()
+	})
+
+	// The command ends while nobody hears of it, and the script on the server with it.
+	t.Run("link stalled", func(t *testing.T) {
+		t.Parallel()
+		w, link := linked(t, "stalled")
+		p := w.Start()
+		begun(t, p, "stalled")
+		link.Stall()
+		eventually(t, time.Minute, "the command ends", func() bool {
+			return runs(t, s, "stalled") == "begin one, end one" && s.SSH(t, "pgrep -f '[d]ocker wait stalled-task' || :") == ""
+		})
+		time.Sleep(time.Second) // the script's last steps
+		link.Cut()
+		link.Resume()
+		if out, code := p.Wait(); code != 0 {
+			t.Errorf("exit code %d:\n%s", code, out)
+		}
+		once(t, "stalled")
+		w.PlanEmpty()
+	})
+
+	t.Run("two states", func(t *testing.T) {
+		t.Parallel()
+		a, b := newTask(t, s, "race"), newTask(t, s, "race")
+		var ps []*process
+		for i, w := range []*workspace{a, b} {
+			w.Setenv("TF_VAR_text", fmt.Sprint(i))
+			w.Setenv("TF_VAR_seconds", "2")
+			ps = append(ps, w.Start())
+		}
+		for _, p := range ps {
+			if out, code := p.Wait(); code != 0 {
+				t.Errorf("exit code %d:\n%s", code, out)
+			}
+		}
+		if got := runs(t, s, "race"); got != "begin 0, end 0, begin 1, end 1" && got != "begin 1, end 1, begin 0, end 0" {
+			t.Errorf("runs: %q", got)
+		}
+	})
+}
+
+func TestTaskSecrets(t *testing.T) {
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian13)
+	w := newTask(t, s, "shop")
+	w.Write("main.tf", strings.Replace(strings.ReplaceAll(taskConfig, "SERVICE", "shop"), `secrets  = { PASSWORD = var.password }`, `
+  secrets          = { PASSWORD = var.password, TOKEN = var.token }
+  secrets_as_files = ["TOKEN"]
+  secret_triggers  = ["TOKEN"]
+  secrets_version  = var.secrets_version`, 1)+`
+variable "token" {
+  type      = string
+  ephemeral = true
+}
+variable "secrets_version" { default = null }
+`)
+	w.Setenv("TF_VAR_token", "token-number-one")
+	w.Setenv("TF_VAR_seconds", "5")
+	p := w.Start()
+	eventually(t, time.Minute, "the command runs", func() bool { return !p.Running() || runs(t, s, "shop") != "" })
+	job := strings.TrimSpace(s.SSH(t, "docker ps --format '{{.Names}}'"))
+	if got := s.SSH(t, "docker exec "+job+" app cat /run/secrets/TOKEN; docker exec "+job+" app env TOKEN_FILE; docker exec "+job+" app env PASSWORD"); got != "token-number-one/run/secrets/TOKENs3cret-of-the-day" {
+		t.Errorf("the secrets arrived as %q", got)
+	}
+	if got := s.SSH(t, "docker inspect "+job); strings.Contains(got, "token-number-one") || strings.Contains(got, `"service"`) {
+		t.Errorf("docker inspect shows %s", got)
+	}
+	if out, code := p.Wait(); code != 0 {
+		t.Fatalf("exit code %d:\n%s", code, out)
+	}
+	w.PlanEmpty()
+	if got := leftOfTask(t, s, "shop"); got != "" {
+		t.Errorf("left: %q", got)
+	}
+	count := func(want int, why string) {
+		t.Helper()
+		if got := strings.Count(runs(t, s, "shop"), "begin"); got != want {
+			t.Errorf("%d runs after %s, want %d", got, why, want)
+		}
+	}
+	w.Setenv("TF_VAR_seconds", "0")
+	w.Setenv("TF_VAR_password", "another-password")
+	w.Apply()
+	count(1, "a secret that is no trigger")
+
+	w.Setenv("TF_VAR_token", "token-number-two")
+	plan := w.Plan()
+	if want := []string{"digest", "machine_id", "ran_at", "secret_digests"}; plan.Actions(migrate) != "update" || !slices.Equal(plan.Changed(migrate), want) {
+		t.Errorf("plan of a secret: %s %q", plan.Actions(migrate), plan.Changed(migrate))
+	}
+	w.Apply()
+	count(2, "a secret that is a trigger")
+
+	// Another value when it is applied than when it was planned.
+	w.Setenv("TF_VAR_text", "two")
+	plan = w.Plan()
+	w.Setenv("TF_VAR_token", "token-number-three")
+	w.Apply(plan.File)
+	w.PlanEmpty()
+	count(3, "a secret that changed between plan and apply")
+
+	// With a version the values don't count.
+	w.Setenv("TF_VAR_secrets_version", "1")
+	w.Apply()
+	count(4, "a version")
+	w.Setenv("TF_VAR_token", "token-number-four")
+	w.Setenv("TF_VAR_text", "three")
+	if p := w.Plan(); !slices.Equal(p.Changed(migrate), []string{"command"}) {
+		t.Errorf("plan with a version: %q", p.Changed(migrate))
+	}
+	w.Apply()
+	count(4, "another value under the same version")
+	w.Setenv("TF_VAR_secrets_version", "2")
+	w.Apply()
+	count(5, "another version")
+}
