@@ -154,7 +154,7 @@ func InDir(p string) (base string, ok bool) {
 // Remove is the step that removes the directory.
 func (m Mount) Remove() sshexec.Step {
 	return sshexec.Step{Title: "remove the secret files", KeepGoing: true,
-		Script: fmt.Sprintf("rm -rf %s; rmdir %s 2>/dev/null || :", sshexec.Quote(m.Dir), sshexec.Quote(path.Dir(m.Dir)))}
+		Script: fmt.Sprintf("rm -rf %s; rmdir %s %s 2>/dev/null || :", sshexec.Quote(m.Dir), sshexec.Quote(path.Dir(m.Dir)), sshexec.Quote(path.Dir(path.Dir(m.Dir))))}
 }
 
 // OwnedBy says that a directory, relative to the SSH user's home, holds files
@@ -166,6 +166,6 @@ func OwnedBy(dir, app, owner string) bool { return strings.HasPrefix(dir, dirOf(
 func RemoveMounts(app, owner string, keep []string) sshexec.Step {
 	dir := sshexec.Quote(dirOf(app))
 	return sshexec.Step{Title: "remove old secret files", KeepGoing: true, Script: fmt.Sprintf(
-		`for d in %s/%s.*; do case " %s " in *" ${d##*/} "*) ;; *) rm -rf "$d";; esac; done; rmdir %s 2>/dev/null || :`,
-		dir, sshexec.Quote(owner), strings.Join(keep, " "), dir)}
+		`for d in %s/%s.*; do case " %s " in *" ${d##*/} "*) ;; *) rm -rf "$d";; esac; done; rmdir %s %s 2>/dev/null || :`,
+		dir, sshexec.Quote(owner), strings.Join(keep, " "), dir, sshexec.Quote(kamal.AppDir(app)))}
 }

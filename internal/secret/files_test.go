@@ -65,7 +65,7 @@ func TestMountWritesFilesThatOthersCannotReach(t *testing.T) {
 		t.Errorf("left: %q, want %q", left, want)
 	}
 	shell(t, home, Mount{}, RemoveMounts("shop", "role-web", nil).Script+"\n"+RemoveMounts("shop", "role-web-2", nil).Script)
-	if _, err := os.Stat(filepath.Join(home, dirOf("shop"))); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(home, ".kamal", "apps", "shop")); !os.IsNotExist(err) {
 		t.Errorf("the empty directory stays: %v", err)
 	}
 }
