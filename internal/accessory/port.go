@@ -47,7 +47,7 @@ func ParsePort(s string) (Port, error) {
 		if err != nil || bind.Zone() != "" {
 			return bad("the first part is not an IP address (IPv6 in brackets)")
 		}
-		p.Bind, parts = bind, parts[1:]
+		p.Bind, parts = bind.Unmap(), parts[1:]
 	}
 	if len(parts) == 1 {
 		parts = append(parts, parts[0])
@@ -76,6 +76,12 @@ func (p Port) String() string {
 
 // Public says that others than the server itself can reach the port.
 func (p Port) Public() bool { return !p.Bind.IsLoopback() }
+
+// clashes says that a server can't publish both ports.
+func (p Port) clashes(q Port) bool {
+	all := func(a netip.Addr) bool { return a.IsUnspecified() }
+	return p.Host == q.Host && p.Protocol == q.Protocol && p.Bind.Is4() == q.Bind.Is4() && (p.Bind == q.Bind || all(p.Bind) || all(q.Bind))
+}
 
 // normalPorts are ports in one spelling and order.
 func normalPorts(ports []string) []string {

@@ -5,6 +5,7 @@
 package accessory
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -129,23 +130,28 @@ func (s Spec) places() []string {
 // Check refuses what docker would refuse once the old container is down: two
 // mounts at one place, one port of the server published twice.
 func (s Spec) Check() error {
-	places, ports := map[string]bool{}, map[string]string{}
+	places := map[string]bool{}
 	for _, to := range s.places() {
-		if places[to] {
+		switch {
+		case to == "/":
+			return errors.New("nothing can be mounted at /")
+		case len(s.AsFiles) > 0 && strings.HasPrefix(to, secret.MountPoint+"/"):
+			return fmt.Errorf("secrets_as_files is mounted at %s, read-only, so that nothing can be mounted at %s", secret.MountPoint, to)
+		case places[to]:
 			return fmt.Errorf("two of volumes, directories, files, secrets_as_files and tmpfs are mounted at %s", to)
 		}
 		places[to] = true
 	}
-	for _, given := range s.Ports {
+	var ports []Port
+	for i, given := range s.Ports {
 		p, err := ParsePort(given)
 		if err != nil {
 			return err
 		}
-		key := fmt.Sprintf("%s:%d/%s", p.Bind, p.Host, p.Protocol)
-		if other, taken := ports[key]; taken {
-			return fmt.Errorf("%q and %q publish the same port of the server", other, given)
+		if other := slices.IndexFunc(ports, p.clashes); other >= 0 {
+			return fmt.Errorf("%q and %q publish the same port of the server", s.Ports[other], s.Ports[i])
 		}
-		ports[key] = given
+		ports = append(ports, p)
 	}
 	return nil
 }
