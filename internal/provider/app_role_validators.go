@@ -74,7 +74,9 @@ func (v memoryValidator) ValidateString(ctx context.Context, req validator.Strin
 	}
 	// Docker refuses less than 6 MB.
 	if n, err := units.RAMInBytes(req.ConfigValue.ValueString()); err != nil || n < 6<<20 {
-		resp.Diagnostics.AddAttributeError(req.Path, "Invalid amount of memory", fmt.Sprintf("%q is not %s.", req.ConfigValue.ValueString(), v.Description(ctx)))
+		// The path, because the CLIs don't show where it is inside an object.
+		resp.Diagnostics.AddAttributeError(req.Path, "Invalid amount of memory",
+			fmt.Sprintf("Attribute %s: %q is not %s.", req.Path, req.ConfigValue.ValueString(), v.Description(ctx)))
 	}
 }
 
