@@ -65,7 +65,7 @@ func (j *job) giveUp(ctx context.Context, cause error) error {
 		j.addUndo(b)
 	}
 	res, err := j.change(ctx, b)
-	j.explain(f, b, res)
+	j.explain(f, b, res, interrupted(cause))
 	switch {
 	case err != nil:
 		f.Running = "not as it was before: " + err.Error()
@@ -90,8 +90,9 @@ func (j *job) addUndo(b *fleet.Batch) {
 	}
 }
 
-// explain adds to a failure what was seen of the new container.
-func (j *job) explain(f *fleet.Failure, b *fleet.Batch, res *sshexec.Result) {
+// explain adds to a failure what was seen of the new container. cut says that
+// nobody waited for it to the end: that it isn't ready yet is no fault of it.
+func (j *job) explain(f *fleet.Failure, b *fleet.Batch, res *sshexec.Result, cut bool) {
 	list, err := docker.ParseContainers(b.Result(res, "inspect").Stdout)
 	if err != nil || len(list) != 1 || j.plan.Old != nil && list[0].ID == j.plan.Old.ID {
 		return
@@ -109,6 +110,8 @@ func (j *job) explain(f *fleet.Failure, b *fleet.Batch, res *sshexec.Result) {
 		case !st.Running || c.RestartCount > 0:
 			lines = append(lines, "the container ended instead of getting ready")
 			f.Next = "see its last log lines above: most often a variable is missing, or the data is of another version."
+		case cut:
+			lines = append(lines, "the container ran, and was given up because nobody could wait for it any longer")
 		default:
 			lines = append(lines, "the container runs, but did not get ready in time")
 			f.Next = "see its last log lines above; if it only starts slowly, raise deploy_timeout."
