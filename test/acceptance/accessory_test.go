@@ -125,7 +125,6 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 	w.Setenv("TF_VAR_password", "rotated")
 	w.Apply()
 	wantSecretFiles("rotated")
-	second = dig(w.State("kamal_accessory.db"), "container")
 
 	// What somebody does by hand shows, and an apply mends it.
 	s.SSH(t, `docker stop -t 1 shop-db`)
