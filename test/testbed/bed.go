@@ -1,6 +1,6 @@
 // Package testbed runs real servers on one machine: containers with systemd as
 // PID 1, sshd and a Docker daemon of their own, and a registry with log-in that
-// holds kamal-proxy and a small web app. It serves tests (Open) and people
+// holds kamal-proxy, small apps, Postgres and Redis. It serves tests (Open) and people
 // (cmd/testbed). It needs root on Debian 12 or 13; prepare.sh installs the rest.
 package testbed
 

@@ -3,9 +3,11 @@ package testbed
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +25,11 @@ type Image struct {
 }
 
 const proxyPackage = "github.com/basecamp/kamal-proxy/cmd/kamal-proxy"
+
+var proxyImages = []Image{
+	{Name: "basecamp/kamal-proxy:v0.9.2", What: "kamal-proxy"},
+	{Name: "basecamp/kamal-proxy:v0.9.3", What: "the same program, with another label: something to upgrade to"},
+}
 
 // appImage is a variant of the web app of directory app.
 type appImage struct {
@@ -52,21 +59,21 @@ var appImages = []appImage{
 
 // Images lists what the registry holds, without building anything.
 func Images() []Image {
-	images := []Image{
-		{Name: "basecamp/kamal-proxy:v0.9.2", What: "kamal-proxy"},
-		{Name: "basecamp/kamal-proxy:v0.9.3", What: "the same program, with another label: something to upgrade to"},
-	}
+	images := slices.Clone(proxyImages)
 	for _, app := range appImages {
 		images = append(images, Image{Name: app.name, What: app.what})
 	}
-	return images
+	images = append(images, serviceImages...)
+	return append(images, shopImages...)
 }
 
 // hashSources names the sources of all images.
 func hashSources(root string) (string, error) {
-	parts := []string{runtime.Version()}
+	parts := []string{runtime.Version(), machineImage(servicesMachine)}
 	for _, pattern := range []string{
 		"test/testbed/images.go", "test/testbed/layer.go", "test/testbed/app/*.go", "tools/kamal-proxy/go.mod", "tools/kamal-proxy/go.sum",
+		"test/testbed/services.go", "test/testbed/recipe/*-entrypoint.sh",
+		"test/testbed/shop.go", "test/testbed/shop/*.go", "test/testbed/shop/go.mod", "test/testbed/shop/go.sum",
 	} {
 		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
@@ -83,18 +90,32 @@ func hashSources(root string) (string, error) {
 	return hash(parts...), nil
 }
 
-// buildImages makes all images from scratch, without Docker: a static program
-// and a few files each.
+// buildImages makes all images: most of a static program and a few files, those
+// of Postgres and Redis of a machine image's layers.
 func buildImages(ctx context.Context, root string) ([]Image, error) {
+	built := map[string]v1.Image{}
+	for _, build := range []func(context.Context, string) (map[string]v1.Image, error){
+		buildProxies, buildApps, buildServices, buildShops,
+	} {
+		some, err := build(ctx, root)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(built, some)
+	}
+	images := Images()
+	for i := range images {
+		images[i].image = built[images[i].Name]
+	}
+	return images, nil
+}
+
+func buildProxies(ctx context.Context, root string) (map[string]v1.Image, error) {
 	proxy, err := goBuild(ctx, filepath.Join(root, "tools", "kamal-proxy"), proxyPackage)
 	if err != nil {
 		return nil, err
 	}
-	app, err := goBuild(ctx, root, "./test/testbed/app")
-	if err != nil {
-		return nil, err
-	}
-	proxyBase, err := newLayer(append(account("kamal-proxy"),
+	base, err := newLayer(append(account("kamal-proxy"),
 		file{name: "usr/local/bin/kamal-proxy", mode: 0o755, content: proxy},
 		file{name: "home/kamal-proxy/.config/", mode: 0o755, owner: 1000},
 		// A new volume takes this directory's owner.
@@ -103,21 +124,30 @@ func buildImages(ctx context.Context, root string) ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	appBase, err := newLayer(append(account("app"), file{name: "bin/app", mode: 0o755, content: app}))
+	images := map[string]v1.Image{}
+	for _, i := range proxyImages {
+		_, tag, _ := strings.Cut(i.Name, ":")
+		if images[i.Name], err = newImage(proxyConfig(tag), base); err != nil {
+			return nil, fmt.Errorf("image %s: %w", i.Name, err)
+		}
+	}
+	return images, nil
+}
+
+func buildApps(ctx context.Context, root string) (map[string]v1.Image, error) {
+	program, err := goBuild(ctx, root, "./test/testbed/app")
 	if err != nil {
 		return nil, err
 	}
-
-	images := Images()
-	for i := range images {
-		repository, tag, _ := strings.Cut(images[i].Name, ":")
-		if repository == "basecamp/kamal-proxy" {
-			images[i].image, err = newImage(proxyConfig(tag), proxyBase)
-		} else {
-			images[i].image, err = newAppImage(appBase, appImages[i-(len(images)-len(appImages))], tag)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("image %s: %w", images[i].Name, err)
+	base, err := newLayer(append(account("app"), file{name: "bin/app", mode: 0o755, content: program}))
+	if err != nil {
+		return nil, err
+	}
+	images := map[string]v1.Image{}
+	for _, app := range appImages {
+		_, tag, _ := strings.Cut(app.name, ":")
+		if images[app.name], err = newAppImage(base, app, tag); err != nil {
+			return nil, fmt.Errorf("image %s: %w", app.name, err)
 		}
 	}
 	return images, nil

@@ -51,6 +51,7 @@ var (
 		string(Debian13):     {"trixie", serverRecipe, []string{"docker.io", "docker-cli"}, serverChanges},
 		string(Debian13Bare): {"trixie", serverRecipe, nil, serverChanges},
 		registryMachine:      {"bookworm", registryRecipe, []string{"docker-registry"}, registryChanges},
+		servicesMachine:      {"bookworm", servicesRecipe, []string{"postgresql-15", "redis-server"}, nil},
 	}
 )
 
