@@ -154,7 +154,7 @@ docker run --detach --name shop-db --label service=shop-db --label team=by-hand 
 		want any
 	}{
 		{[]any{"command", 2}, "by hand"}, {[]any{"env", "MOOD"}, "other"}, {[]any{"labels", "team"}, "by-hand"}, {[]any{"labels", "more"}, "by-hand"},
-		{[]any{"ports", 0}, "0.0.0.0:5433:3000"}, {[]any{"volumes", 0}, "other-data:/data"}, {[]any{"volumes", 1}, "/srv/conf:/conf"}, {[]any{"directories"}, nil}, {[]any{"files"}, nil},
+		{[]any{"ports", 0}, "0.0.0.0:5433:3000"}, {[]any{"directories"}, nil}, {[]any{"files"}, nil},
 		{[]any{"network"}, "other"}, {[]any{"memory"}, "64m"}, {[]any{"cpus"}, 0.25}, {[]any{"logging", "driver"}, "json-file"}, {[]any{"logging", "options", "max-size"}, "1m"},
 		{[]any{"secrets_as_files"}, nil}, {[]any{"secret_digests", "TOKEN"}, nil},
 		{[]any{"options", "shm_size"}, "32m"}, {[]any{"options", "ulimits", "nofile"}, "1024"}, {[]any{"options", "ulimits", "nproc"}, "99"}, {[]any{"options", "user"}, "1000"},
@@ -168,6 +168,10 @@ docker run --detach --name shop-db --label service=shop-db --label team=by-hand 
 		if after := p.After(db, tt.path...); after == tt.want && !p.Unknown(db, tt.path...) {
 			t.Errorf("after the apply, %v is to be %#v still", tt.path, after)
 		}
+	}
+	// Docker's order of mounts is by chance.
+	if got := fmt.Sprint(p.Before(db, "volumes")); got != "[other-data:/data /srv/conf:/conf]" && got != "[/srv/conf:/conf other-data:/data]" {
+		t.Errorf("before the apply, volumes are %s", got)
 	}
 	w.Apply(p.File)
 	w.PlanEmpty()
