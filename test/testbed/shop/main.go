@@ -31,6 +31,8 @@ Settings: DATABASE_URL and REDIS_URL, or the names of files that hold them in
 DATABASE_URL_FILE and REDIS_URL_FILE.
 `
 
+var errUsage = errors.New("no such command")
+
 // exitOldSchema says that the database lacks migrations of this version.
 const exitOldSchema = 4
 
@@ -45,6 +47,9 @@ func main() {
 	case errors.As(err, &old):
 		fmt.Fprintln(os.Stderr, "shop: FATAL:", err)
 		os.Exit(exitOldSchema)
+	case errors.Is(err, errUsage):
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(2)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "shop:", err)
 		os.Exit(1)
@@ -53,7 +58,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New(usage)
+		return errUsage
 	}
 	switch command, args := args[0], args[1:]; {
 	case command == "server" && len(args) == 0:
@@ -67,7 +72,7 @@ func run(ctx context.Context, args []string) error {
 	case command == "healthcheck" && len(args) == 0:
 		return healthcheck(ctx)
 	}
-	return errors.New(usage)
+	return errUsage
 }
 
 func version() string { return os.Getenv("SHOP_VERSION") }

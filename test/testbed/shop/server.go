@@ -115,7 +115,7 @@ func (s *server) root(r *http.Request) (int, fields, error) {
 		return 0, nil, err
 	}
 	var user string
-	if err := s.db.QueryRow(r.Context(), "SELECT current_user").Scan(&user); err != nil {
+	if err := s.db.QueryRow(r.Context(), "SELECT session_user").Scan(&user); err != nil {
 		return 0, nil, err
 	}
 	hostname, _ := os.Hostname()
