@@ -65,6 +65,7 @@ func (j *job) tidy(ctx context.Context, audit string) {
 	if !j.locked {
 		return
 	}
+	j.locked = false // whatever becomes of it, it is done once
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
 	b := j.batch("remove the container and give the deploy lock back")

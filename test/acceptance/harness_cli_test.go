@@ -126,6 +126,8 @@ func (w *workspace) run(args ...string) result {
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
 		w.t.Fatalf("%s: %v (after %s)\n%s", r.command, errors.Join(err, ctx.Err()), r.took, r.output)
 	}
+	// Beside the log, so that a search for secrets finds all that was said, however it was wrapped.
+	w.write(r.log+".out", r.output+"\n"+unwrap(r.output))
 	shown := r.output
 	if args[0] == "show" {
 		shown = fmt.Sprintf("(%d bytes)", len(r.output))

@@ -149,8 +149,11 @@ resource "kamal_app_role" "web" {
 	w.Setenv("TF_VAR_code", "3")
 	out := w.ApplyFails("Unable to run the task shop/migrate on "+s.Address, "it ended with exit code 3", "trying [redacted]",
 		"what depends on the task was not applied", "The next apply runs it again")
-	if strings.Contains(out, "s3cret-of-the-day") {
-		t.Errorf("a secret is in the output:\n%s", out)
+	if strings.Contains(out, "s3cret-of-the-day") || strings.Contains(out, "Warning") {
+		t.Errorf("a secret or a warning is in the output:\n%s", out)
+	}
+	if calls := w.RemoteCalls(s.Address); len(calls) != 4 { // with the pull
+		t.Errorf("a run that fails made the calls %q", calls)
 	}
 	if got := w.Addresses(); len(got) != 0 || leftOfTask(t, s, "shop") != "" {
 		t.Errorf("left of a failed create: state %q, server %q", got, leftOfTask(t, s, "shop"))
