@@ -71,14 +71,8 @@ type accessoryHealth struct {
 	Port    types.Int64 `tfsdk:"port"`
 }
 
-type accessoryIdentity struct {
-	Service types.String `tfsdk:"service"`
-	Name    types.String `tfsdk:"name"`
-	Server  types.String `tfsdk:"server"`
-}
-
-func (m accessoryModel) identity() accessoryIdentity {
-	return accessoryIdentity{m.Service, m.Name, m.Server}
+func (m accessoryModel) identity() partIdentity {
+	return partIdentity{m.Service, m.Name, m.Server}
 }
 
 // full is Kamal's name of the accessory, SVC-NAME.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
@@ -14,8 +13,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/accessory"
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
 var (
@@ -40,7 +37,7 @@ func (r *accessoryResource) Schema(ctx context.Context, _ resource.SchemaRequest
 }
 
 func (r *accessoryResource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
-	resp.IdentitySchema = accessoryIdentitySchema()
+	resp.IdentitySchema = partIdentitySchema("accessory")
 }
 
 func (r *accessoryResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
@@ -207,15 +204,9 @@ func (r *accessoryResource) warn(diags *diag.Diagnostics, warnings []accessory.W
 
 // ImportState takes `service/name@server`, or the identity.
 func (r *accessoryResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
-	var id accessoryIdentity
-	if req.ID != "" {
-		var err error
-		if id, err = parseAccessoryID(req.ID); err != nil {
-			resp.Diagnostics.AddError("Invalid import id", err.Error()+".\nAn accessory is imported by service/name@server, as in shop/db@10.0.0.1.")
-			return
-		}
-	} else {
-		resp.Diagnostics.Append(req.Identity.Get(ctx, &id)...)
+	id := importedPart(ctx, req, "An accessory is imported by service/name@server, as in shop/db@10.0.0.1.", &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
 	}
 	for name, v := range map[string]attr.Value{
 		"service": id.Service, "name": id.Name, "server": id.Server,
@@ -228,22 +219,4 @@ func (r *accessoryResource) ImportState(ctx context.Context, req resource.Import
 		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(name), v)...)
 	}
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, id)...)
-}
-
-func parseAccessoryID(s string) (accessoryIdentity, error) {
-	name, servers, err := cutImportID(s)
-	if err != nil {
-		return accessoryIdentity{}, err
-	}
-	service, own, ok := strings.Cut(name, "/")
-	if !ok || !kamal.NamePattern.MatchString(service) || !kamal.NamePattern.MatchString(own) {
-		return accessoryIdentity{}, fmt.Errorf("%q has not the form service/name", name)
-	}
-	if len(servers) != 1 {
-		return accessoryIdentity{}, fmt.Errorf("%q names %d servers: an accessory is on one", s, len(servers))
-	}
-	if _, err := sshexec.ParseDestination(servers[0]); err != nil {
-		return accessoryIdentity{}, fmt.Errorf("server %q: %w", servers[0], err)
-	}
-	return accessoryIdentity{types.StringValue(service), types.StringValue(own), types.StringValue(servers[0])}, nil
 }

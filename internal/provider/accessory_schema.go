@@ -13,7 +13,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/path"
-	"github.com/hashicorp/terraform-plugin-framework/resource/identityschema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectdefault"
@@ -168,12 +167,4 @@ func accessoryOwnAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "What a `kamal_proxy_route` needs to know of the accessory, for its `target`. Null without `app_port`.",
 			Attributes:          proxyTargetAttributes()},
 	}
-}
-
-func accessoryIdentitySchema() identityschema.Schema {
-	return identityschema.Schema{Attributes: map[string]identityschema.Attribute{
-		"service": identityschema.StringAttribute{RequiredForImport: true, Description: "Name of the app."},
-		"name":    identityschema.StringAttribute{RequiredForImport: true, Description: "Name of the accessory."},
-		"server":  identityschema.StringAttribute{RequiredForImport: true, Description: "The server that runs it."},
-	}}
 }

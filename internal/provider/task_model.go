@@ -57,6 +57,12 @@ func (m *taskModel) describe(ctx context.Context) {
 	}
 }
 
+func (m taskModel) identity() partIdentity { return partIdentity{m.Service, m.Name, m.Server} }
+
+// imported says that the state is that of an import, with which somebody has
+// said that the command has run: no other state lacks an image.
+func (m taskModel) imported() bool { return m.Image.IsNull() }
+
 // setRun fills what a run that succeeded has left.
 func (m *taskModel) setRun(salt []byte, set secret.Set, st task.State) {
 	m.RanAt = types.StringValue(st.RanAt.Format(time.RFC3339))
@@ -103,6 +109,9 @@ func (m taskModel) check(ctx context.Context, set secret.Set, setKnown bool, dia
 // nothing changes there is no apply. RanAt is unknown where the framework saw
 // a change of the configuration.
 func (m taskModel) runs(ctx context.Context, state *taskModel, set secret.Set, setKnown bool, salt []byte) (must, may bool) {
+	if state != nil && state.imported() {
+		return false, false
+	}
 	if state == nil || !m.Triggers.Equal(state.Triggers) {
 		return true, true
 	}

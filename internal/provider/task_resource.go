@@ -4,26 +4,35 @@ import (
 	"context"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/task"
 )
 
 var (
-	_ resource.ResourceWithConfigure  = &taskResource{}
-	_ resource.ResourceWithModifyPlan = &taskResource{}
+	_ resource.ResourceWithConfigure   = &taskResource{}
+	_ resource.ResourceWithModifyPlan  = &taskResource{}
+	_ resource.ResourceWithIdentity    = &taskResource{}
+	_ resource.ResourceWithImportState = &taskResource{}
 )
 
-// taskResource has no ImportState: there is nothing on a server to take over.
 type taskResource struct{ base }
 
 func newTaskResource() resource.Resource { return &taskResource{} }
 
 func (r *taskResource) Metadata(_ context.Context, _ resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = "kamal_task"
+	// All that it holds may change in place.
+	resp.ResourceBehavior.MutableIdentity = true
+}
+
+func (r *taskResource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
+	resp.IdentitySchema = partIdentitySchema("task")
 }
 
 func (r *taskResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
@@ -55,6 +64,9 @@ func (r *taskResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 		plan.setUnknown()
 	} else {
 		plan.keepRun(*state)
+		if state.imported() {
+			plan.SecretDigests = types.MapUnknown(types.StringType)
+		}
 	}
 	plan.describe(ctx)
 	for name, v := range plan.computed() {
@@ -69,6 +81,7 @@ func (r *taskResource) Create(ctx context.Context, req resource.CreateRequest, r
 	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
 	if !resp.Diagnostics.HasError() && r.run(ctx, &plan, req.Config, resp.Private, resp.Private, &resp.Diagnostics) {
 		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+		resp.Diagnostics.Append(resp.Identity.Set(ctx, plan.identity())...)
 	}
 }
 
@@ -94,10 +107,14 @@ func (r *taskResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	if !must {
 		plan.describe(ctx)
 		plan.keepRun(state)
+		if state.imported() {
+			plan.SecretDigests = digestsOf(keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), set)
+		}
 	} else if !r.run(ctx, &plan, req.Config, req.Private, resp.Private, &resp.Diagnostics) {
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, plan.identity())...)
 }
 
 // run runs the command and fills what it has left into plan; false: it failed.
@@ -147,4 +164,17 @@ func (r *taskResource) warn(diags *diag.Diagnostics, warnings []task.Warning) {
 	for _, w := range warnings {
 		r.deps.addWarning(diags, w.Summary, w.Detail)
 	}
+}
+
+// ImportState takes `service/name@server`, or the identity. It asks nobody: that
+// the command has run is what the import says.
+func (r *taskResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	id := importedPart(ctx, req, "A task is imported by service/name@server, as in shop/migrate@10.0.0.1.", &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	for name, v := range map[string]attr.Value{"service": id.Service, "name": id.Name, "server": id.Server} {
+		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(name), v)...)
+	}
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, id)...)
 }
