@@ -10,5 +10,6 @@
 //	KAMAL_TEST_SET       full (default); cli: without those that call aboutServers;
 //	                     small: only those that call small
 //	KAMAL_TEST_PROVIDER  the built provider; default: it is built once
+//	KAMAL_TEST_SEED      seed of the values that the fuzz test makes; default: another each time
 //	KAMAL_TEST_KEEP      not empty: keep the directories of failed tests
 package acceptance
