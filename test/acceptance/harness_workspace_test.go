@@ -71,9 +71,15 @@ func newWorkspace(t *testing.T, servers ...*testbed.Server) *workspace {
 		}
 	}
 	// dev_overrides: no init, and the state's provider version doesn't matter.
-	w.write(w.rcFile, fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"kamal-terraform/kamal\" = %q\n  }\n  direct {}\n}\n", w.settings.providerDir))
+	w.override(fmt.Sprintf("\"kamal-terraform/kamal\" = %q", w.settings.providerDir))
 	w.Provider("ssh        = {{ssh}}\nregistries = {{registries}}")
 	return w
+}
+
+// override names the directories that providers are in, each a line of HCL.
+func (w *workspace) override(lines ...string) {
+	w.t.Helper()
+	w.write(w.rcFile, "provider_installation {\n  dev_overrides {\n    "+strings.Join(lines, "\n    ")+"\n  }\n  direct {}\n}\n")
 }
 
 // Provider replaces what stands in the provider block. The template functions
