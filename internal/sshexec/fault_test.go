@@ -144,6 +144,8 @@ func TestConnectionCutDuringACallInterruptsIt(t *testing.T) {
 	began := filepath.Join(srv.Home, "began")
 	go func() {
 		waitFor(t, func() bool { _, err := os.Stat(began); return err == nil })
+		// A whole call over the same connection: by then the end of the first step has come over it too.
+		mustRun(t, c, steps("true"))
 		srv.Cut()
 	}()
 	r, err := c.Run(timeout(t), steps("echo first", "echo x >>began; sleep 30", "true"))
