@@ -70,6 +70,8 @@ type job struct {
 	fresh []string
 	// newID is the container that is to be ready, "" before it is there.
 	newID string
+	// next is the new container's name until it takes the old one's place.
+	next string
 	// mounts hold the new container's secret files.
 	mounts mounts
 	// touched: the call that stops the old container was made.
@@ -156,8 +158,9 @@ func quoteHome(p string) string {
 	return sshexec.Quote(p)
 }
 
-// start runs the new container in the place of the old one, which is put
-// aside, and waits until it is ready.
+// start makes the new container, then puts the old one aside, starts the new
+// one in its place, and waits until it is ready. What docker refuses in the
+// new one's options it refuses while the old one still runs: a *notMade.
 func (j *job) start(ctx context.Context) error {
 	if !j.plan.Replace {
 		j.newID, j.image = j.have.Current.ID, j.have.Image
@@ -177,9 +180,19 @@ func (j *job) start(ctx context.Context) error {
 	j.addFiles(b)
 	j.mounts = j.Spec.newMounts()
 	j.addMounts(b)
-	if j.Spec.Network == kamal.Network {
+	switch network := j.Spec.Network; {
+	case network == kamal.Network:
 		b.Add("network", kamal.MakeNetwork())
+	case !strings.Contains(network, ":"): // container:NAME is none
+		b.Run("network", "look for the network "+network, "docker", "network", "inspect", "--format", "{{.Id}}", network)
 	}
+	j.removeUnstarted(b)
+	j.next = j.name() + unstarted + fleet.Random(16)
+	run := j.Spec.run(j.server.Address(), j.have.Snapshot.Facts.Home, j.fleet.Run, j.mounts, j.plan.Carried)
+	// If this run dies now, a restart of docker must not start it beside the old one.
+	policy := run.Restart
+	run.Name, run.Restart = j.next, "no"
+	b.Add("create", sshexec.Step{Title: "make the container " + j.name(), Script: env.RunScript(run.CreateArgv())})
 	if c := j.plan.Remove; c != nil {
 		b.Run("remove", "remove "+c.ContainerName()+", which was never found ready", "docker", "rm", "--force", c.ID)
 	}
@@ -189,16 +202,34 @@ func (j *job) start(ctx context.Context) error {
 			b.Run("aside", "put the old container aside", "docker", "rename", c.ID, j.name()+aside+fleet.Random(16))
 		}
 	}
-	run := j.Spec.run(j.server.Address(), j.have.Snapshot.Facts.Home, j.fleet.Run, j.mounts, j.plan.Carried)
-	b.Add("run", sshexec.Step{Title: "run the container " + j.name(), Script: env.RunScript(run.Argv())})
+	b.Run("rename", "give the new container its name", "docker", "rename", j.next, j.name())
+	if policy != run.Restart {
+		b.Run("restart", "set its restart policy", "docker", "update", "--restart", policy, j.name())
+	}
+	b.Run("start", "start the container "+j.name(), "docker", "start", j.name())
 	b.Add("ready", readyStep(j.name(), j.Spec.Ready, j.Spec.DeployTimeout))
 	j.touched = true
 	res, err := j.change(ctx, b)
-	if b.Done(res, "run") {
-		j.newID = b.Out(res, "run")
+	if err != nil && res != nil && !b.Done(res, "create") {
+		return &notMade{err}
 	}
+	j.newID = b.Out(res, "create")
 	return asNotReady(err, b.Result(res, "ready"), j.Spec.DeployTimeout)
 }
+
+// removeUnstarted removes what runs left that died before they stopped anything.
+func (j *job) removeUnstarted(b *fleet.Batch) {
+	for _, c := range j.have.Unstarted {
+		b.Run("unstarted", "remove "+c.ContainerName()+", which was never started", "docker", "rm", "--force", "--volumes", c.ID)
+	}
+}
+
+// A notMade says that the new container was not made, and the old one not touched.
+type notMade struct{ err error }
+
+func (e *notMade) Error() string { return e.err.Error() }
+
+func (e *notMade) Unwrap() error { return e.err }
 
 // addFiles makes the directories and writes the files.
 func (j *job) addFiles(b *fleet.Batch) {

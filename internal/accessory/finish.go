@@ -96,6 +96,9 @@ func (j *job) addTidying(b *fleet.Batch) {
 		// Without --volumes: the new container has them.
 		b.Run("rm", "remove the old container "+c.ContainerName(), "docker", "rm", "--force", c.ID)
 	}
+	if !j.plan.Replace { // else they went before the new container was made
+		j.removeUnstarted(b)
+	}
 	// Kamal's own env file, so that the Kamal CLI starts with the same secrets.
 	env := s.envSecrets()
 	b.Call.Vars = append(b.Call.Vars, sshexec.Var{Name: "KAMAL_ENV_FILE", Value: env.KamalFile(), Secret: len(env) > 0})

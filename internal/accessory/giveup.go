@@ -48,20 +48,25 @@ func (j *job) giveUp(ctx context.Context, cause error) error {
 		keep = old.ID
 	}
 	b.Add("rm", sshexec.Step{Title: "remove the new container", Script: fmt.Sprintf(
-		`id=$(docker container inspect -f '{{.Id}}' %s 2>/dev/null) || exit 0; [ "$id" = %s ] || docker rm --force --volumes "$id"`, name, sshexec.Quote(keep))})
+		`for c in %s %s; do id=$(docker container inspect -f '{{.Id}}' "$c" 2>/dev/null) || continue; [ "$id" = %s ] || docker rm --force --volumes "$id" || exit; done`,
+		name, sshexec.Quote(j.next), sshexec.Quote(keep))})
 	for _, m := range []secret.Mount{j.mounts.secrets, j.mounts.files} {
 		if !m.Empty() {
 			b.Add("mount", m.Remove())
 		}
 	}
-	if old != nil {
+	var unmade *notMade
+	untouched := errors.As(cause, &unmade) && old != nil
+	switch {
+	case untouched:
+	case old != nil:
 		b.Add("rename", sshexec.Step{Title: "give the old container its name back", Script: fmt.Sprintf(
 			`[ "$(docker container inspect -f '{{.Name}}' %[1]s)" = /%[2]s ] || docker rename %[1]s %[2]s`, old.ID, name)})
 		b.Run("start", "start the old container again", "docker", "start", old.ID)
 		ready := readyStep(old.ID, j.Spec.Ready, j.Spec.DeployTimeout)
 		ready.Title, ready.KeepGoing = "wait until the old container is ready", true
 		b.Add("ready", ready)
-	} else {
+	default:
 		j.addUndo(b)
 	}
 	res, err := j.change(ctx, b)
@@ -70,6 +75,9 @@ func (j *job) giveUp(ctx context.Context, cause error) error {
 	case err != nil:
 		f.Running = "not as it was before: " + err.Error()
 		f.Next = "apply again: it looks at what is there before it does anything."
+	case untouched:
+		f.Next = "mend what the server complains of, and apply again."
+		f.Running = fmt.Sprintf("the old container as before, it was not stopped (%s)", old.Config.Image)
 	case old == nil:
 		f.Running = "nothing of this accessory; the data that this run created was removed again"
 	case b.Done(res, "ready"):

@@ -19,6 +19,10 @@ const MarkKind = "accessory"
 // container that was put aside for its successor.
 const aside = "_replaced_"
 
+// unstarted is between the accessory's name and random digits in the name of a
+// container that does not have its place yet.
+const unstarted = "_next_"
+
 // Observed is what is there of an accessory on its server.
 type Observed struct {
 	// Current is the container with the accessory's name; where a run died
@@ -27,6 +31,8 @@ type Observed struct {
 	// Aside is the container that a run that died put aside and did not
 	// remove: its successor, Current, was never found ready. Nil: none.
 	Aside *docker.Container
+	// Unstarted are containers that runs which died made and never started.
+	Unstarted []docker.Container
 	// Foreign: Current is no accessory by its labels.
 	Foreign bool
 	// Image is Current's, nil if it is gone from the server.
@@ -66,6 +72,8 @@ func Observe(snap *fleet.Snapshot, service, name string) (Observed, error) {
 			if o.Aside == nil || c.CreatedAt().After(o.Aside.CreatedAt()) {
 				o.Aside = c
 			}
+		case strings.HasPrefix(c.ContainerName(), full+unstarted) && c.Labels()[kamal.LabelService] == full && c.Status() == "created":
+			o.Unstarted = append(o.Unstarted, *c)
 		}
 	}
 	if o.Current == nil {
@@ -89,6 +97,9 @@ func (o Observed) Drift() []string {
 	var out []string
 	if o.Aside != nil {
 		out = append(out, "a replacement was not finished: its old container is still there as "+o.Aside.ContainerName())
+	}
+	for _, c := range o.Unstarted {
+		out = append(out, "a replacement was not finished: its new container was never started and is still there as "+c.ContainerName())
 	}
 	if o.Entry != nil && o.Running() && !o.isTarget() {
 		out = append(out, "kamal-proxy sends traffic to "+strings.Join(o.Entry.Targets(), ", "))

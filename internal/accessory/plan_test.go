@@ -176,6 +176,9 @@ func TestWhatIsPutBackAndWhatIsRemoved(t *testing.T) {
 	creating := &kamal.Mark{Kind: MarkKind, Name: "shop-db", State: kamal.MarkCreating, Run: "dead", Age: time.Hour}
 	ready, other := made(t, wanted()), made(t, wanted(func(s *Spec) { s.Memory = 1 << 30 }))
 	old := made(t, wanted(), stopped, named("shop-db_replaced_0123456789abcdef", "b2"))
+	next := func(status string) docker.Container {
+		return made(t, wanted(), named("shop-db_next_0123456789abcdef", "c3"), func(c map[string]any) { c["State"] = map[string]any{"Status": status} })
+	}
 	for name, tt := range map[string]struct {
 		mark            *kamal.Mark
 		there           []docker.Container
@@ -190,6 +193,9 @@ func TestWhatIsPutBackAndWhatIsRemoved(t *testing.T) {
 		"a run died with the old one aside":   {there: []docker.Container{old}, why: "the container shop-db does not run", replace: true, old: "b2"},
 		"a run died with a new one that fits": {there: []docker.Container{old, ready}, why: "a replacement was not finished: its old container is still there as shop-db_replaced_0123456789abcdef", old: "b2", running: true},
 		"a run died with another new one":     {there: []docker.Container{old, other}, why: "other memory", replace: true, old: "b2", remove: "a1", running: true},
+		"a run died with the old one running": {there: []docker.Container{ready, next("created")}, why: "its new container was never started and is still there as shop-db_next_0123456789abcdef", running: true},
+		"a create died with nothing started":  {mark: creating, there: []docker.Container{next("created")}, why: "there is no container shop-db", replace: true, nobody: true},
+		"one that runs is somebody's own":     {there: []docker.Container{ready, next("running")}, running: true},
 		"a create died with one that fits":    {mark: creating, there: []docker.Container{ready}, why: "a create was not finished", running: true},
 		"a create died with another":          {mark: creating, there: []docker.Container{other}, why: "other memory", replace: true, remove: "a1", running: true},
 		"a create died with a stopped one":    {mark: creating, there: []docker.Container{made(t, wanted(), stopped)}, why: "does not run", replace: true, remove: "a1"},

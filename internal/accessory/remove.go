@@ -71,6 +71,7 @@ func (j *job) remove(ctx context.Context) error {
 	if c := j.have.Aside; c != nil {
 		b.Run("rm", "remove the container "+c.ContainerName(), "docker", "rm", "--force", c.ID)
 	}
+	j.removeUnstarted(b)
 	from := len(b.Call.Steps)
 	if j.Spec.DeleteData {
 		b.Call.Steps = append(b.Call.Steps, removeData(data.created)...)
