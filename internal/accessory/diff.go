@@ -57,7 +57,7 @@ func without(m map[string]string, daemon []string, prior map[string]string) map[
 // takeBinds sorts a container's mounts into volumes, directories and files.
 func (s *Spec) takeBinds(o Observed, prior Spec) {
 	home := o.Snapshot.Facts.Home
-	left := slices.Clone(o.Current.HostConfig.Binds)
+	left := sorted(o.Current.HostConfig.Binds) // docker's order is by chance
 	secrets := map[string]File{}
 	for _, m := range o.Snapshot.SecretMounts(*o.Current) {
 		left = slices.DeleteFunc(left, func(bind string) bool { return strings.HasPrefix(bind, home+"/"+m.Path+":") })
