@@ -50,13 +50,18 @@ func (f *Fleet) LockApp(ctx context.Context, s *Server, app, version string, ext
 	}
 }
 
+// SignOfLife is the call by which a run tells that it lives, in the files that
+// still are the run's.
+func SignOfLife(run string, files ...string) sshexec.Call {
+	return sshexec.Call{Title: "give a sign of life", Steps: []sshexec.Step{kamal.SignOfLife(run, files...)}}
+}
+
 // KeepAlive gives signs of life in an app's lock and in files on a server, so
 // that nobody takes this run for dead, until stop is called: also while an
 // interrupted run tidies up.
 func (f *Fleet) KeepAlive(ctx context.Context, s *Server, app string, files ...string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	call := sshexec.Call{Title: "give a sign of life",
-		Steps: []sshexec.Step{kamal.SignOfLife(f.Run, append(files, kamal.LockDir(app)+"/run")...)}}
+	call := SignOfLife(f.Run, append(files, kamal.LockDir(app)+"/run")...)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for Pause(ctx, kamal.Beat) == nil {

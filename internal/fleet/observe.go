@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,6 +84,9 @@ f machine_id "$(cat /etc/machine-id 2>/dev/null)"
 f cpus "$(getconf _NPROCESSORS_ONLN 2>/dev/null || grep -c ^processor /proc/cpuinfo)"
 while read -r k v _; do case $k in MemTotal:|MemAvailable:|SwapTotal:|SwapFree:) f "$k" "$v";; esac; done < /proc/meminfo
 f disk_free "$(df -Pk $root | while read -r _ _ _ a _; do n=$a; echo "$n"; done | tail -n 1)"
+f clock "$(date +%s)"
+while read -r file type kib _; do case $type in file|partition) f "swap $file" "$kib";; esac; done < /proc/swaps
+[ ! -r /etc/fstab ] || while read -r file _ type _; do case $file in '#'*) ;; *) [ "$type" != swap ] || f "fstab $file" swap;; esac; done < /etc/fstab
 f boot_id "$(cat /proc/sys/kernel/random/boot_id)"
 f home "$PWD"; f user "${KAMAL_USER:-$(id -un)}"
 `
@@ -247,7 +251,17 @@ func parseFacts(out string) Facts {
 		m[k] = v
 	}
 	number := func(k string) int64 { n, _ := strconv.ParseInt(strings.TrimSpace(m[k]), 10, 64); return n }
+	var swaps []Swap
+	for k, v := range m {
+		if file, ok := strings.CutPrefix(k, "swap "); ok {
+			// The kernel leaves out the page that mkswap writes.
+			kib, _ := strconv.ParseInt(v, 10, 64)
+			swaps = append(swaps, Swap{File: file, Size: (kib + 4) << 10, AtBoot: m["fstab "+file] != ""})
+		}
+	}
+	slices.SortFunc(swaps, func(a, b Swap) int { return strings.Compare(a.File, b.File) })
 	return Facts{
+		Clock: time.Unix(number("clock"), 0), Swaps: swaps,
 		MachineID: m["machine_id"], OS: m["id"], OSVersion: m["version"], OSName: m["name"],
 		Kernel: m["kernel"], Machine: m["machine"], Arch: goArch(m["machine"]), CPUs: number("cpus"),
 		Memory: number("MemTotal:") << 10, Available: number("MemAvailable:") << 10,

@@ -28,7 +28,7 @@ func recorded(t *testing.T, name string) []byte {
 
 const factsOutput = "id\tdebian\nversion\t12\nname\tDebian GNU/Linux 12 (bookworm)\nkernel\t6.1.0-18-amd64\nmachine\tx86_64\n" +
 	"machine_id\t0123456789abcdef0123456789abcdef\ncpus\t2\nMemTotal:\t2014424\nMemAvailable:\t1500000\nSwapTotal:\t0\nSwapFree:\t0\n" +
-	"disk_free\t7340032\nboot_id\t11111111-2222-3333-4444-555555555555\nhome\t/root\nuser\troot\n"
+	"disk_free\t7340032\nclock\t1764115200\nswap /swapfile\t2097148\nfstab /swapfile\tswap\nswap /dev/sda2\t524284\nfstab UUID=x\tswap\nboot_id\t11111111-2222-3333-4444-555555555555\nhome\t/root\nuser\troot\n"
 
 // observed is what a server with a docker of this version answers.
 func observed(t *testing.T, version string) []sshexec.StepResult {
@@ -65,7 +65,8 @@ func TestSnapshotOfRealDockers(t *testing.T) {
 			}
 			if want := (Facts{MachineID: "0123456789abcdef0123456789abcdef", OS: "debian", OSVersion: "12", OSName: "Debian GNU/Linux 12 (bookworm)",
 				Kernel: "6.1.0-18-amd64", Machine: "x86_64", Arch: "amd64", CPUs: 2, Memory: 2014424 << 10, Available: 1500000 << 10,
-				DiskFree: 7340032 << 10, BootID: "11111111-2222-3333-4444-555555555555", Home: "/root", User: "root"}); s.Facts != want {
+				DiskFree: 7340032 << 10, BootID: "11111111-2222-3333-4444-555555555555", Home: "/root", User: "root", Clock: time.Unix(1764115200, 0),
+				Swaps: []Swap{{File: "/dev/sda2", Size: 512 << 20}, {File: "/swapfile", Size: 2 << 30, AtBoot: true}}}); !reflect.DeepEqual(s.Facts, want) {
 				t.Errorf("facts %+v", s.Facts)
 			}
 			c := s.Container("shop-web-v1")

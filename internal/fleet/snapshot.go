@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
@@ -16,7 +17,9 @@ import (
 // nobody changes it.
 type Snapshot struct {
 	Server string
-	Facts  Facts
+	// At is when the answer came, by our clock.
+	At    time.Time
+	Facts Facts
 	// Docker says whether docker is there and runs.
 	Docker Docker
 	// Containers and Images are all of them, also those that aren't ours.
@@ -100,6 +103,18 @@ type Facts struct {
 	Home      string // the SSH user's
 	User      string // the SSH user
 	Systemd   bool   // systemd is the machine's init
+	// Clock is the server's time when it was asked.
+	Clock time.Time
+	// Swaps are what the kernel swaps to, by file.
+	Swaps []Swap
+}
+
+// A Swap is a file or a partition that the kernel swaps to. Size is that of the
+// file in bytes. AtBoot: /etc/fstab has it.
+type Swap struct {
+	File   string
+	Size   int64
+	AtBoot bool
 }
 
 // LogDefaults are the names of the log options that the daemon gives to every
@@ -228,6 +243,7 @@ func (s *Server) Observe(ctx context.Context, call sshexec.Call) (*sshexec.Resul
 	if err != nil {
 		return res, nil, fmt.Errorf("what %s answered makes no sense: %w", s.Name, err)
 	}
+	snap.At = time.Now()
 	s.mu.Lock()
 	if n == 0 && s.generation == generation {
 		s.snapshot = snap

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
@@ -17,7 +16,7 @@ import (
 
 var _ datasource.DataSourceWithConfigure = &exposedPortsDataSource{}
 
-type exposedPortsDataSource struct{ deps *deps }
+type exposedPortsDataSource struct{ dataBase }
 
 func newExposedPortsDataSource() datasource.DataSource { return &exposedPortsDataSource{} }
 
@@ -82,16 +81,6 @@ func (d *exposedPortsDataSource) Schema(_ context.Context, _ datasource.SchemaRe
 	}
 }
 
-func (d *exposedPortsDataSource) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
-	if req.ProviderData == nil {
-		return
-	}
-	var ok bool
-	if d.deps, ok = req.ProviderData.(*deps); !ok {
-		resp.Diagnostics.AddError("Unexpected provider data", fmt.Sprintf("got %T: this is a bug in the provider", req.ProviderData))
-	}
-}
-
 func (d *exposedPortsDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
 	var m exposedPortsModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
@@ -99,22 +88,14 @@ func (d *exposedPortsDataSource) Read(ctx context.Context, req datasource.ReadRe
 		return
 	}
 	name := m.Server.ValueString()
-	if d.deps.unknown {
-		resp.Diagnostics.AddError("Unable to read the exposed ports of "+name,
-			"A part of the provider's configuration is known only after this apply. Let the data source depend on what makes it known (depends_on): then it is read during the apply.")
+	snap := d.look(ctx, "read the exposed ports", name, &resp.Diagnostics)
+	if snap == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	seen := d.deps.observe(ctx, []string{name})[name]
-	if seen.err != nil {
-		d.deps.addError(&resp.Diagnostics, "read the exposed ports", name, seen.err)
-		return
+	if !snap.Docker.Running {
+		d.deps.addWarning(&resp.Diagnostics, "Docker does not run on "+name, "Nothing is published there now. What Docker starts again when it comes up is not known: "+snap.Docker.Failure)
 	}
-	if !seen.snapshot.Docker.Running {
-		d.deps.addWarning(&resp.Diagnostics, "Docker does not run on "+name, "Nothing is published there now. What Docker starts again when it comes up is not known: "+seen.snapshot.Docker.Failure)
-	}
-	exposed, err := firewall.Expose(seen.snapshot)
+	exposed, err := firewall.Expose(snap)
 	if err != nil {
 		d.deps.addError(&resp.Diagnostics, "read the exposed ports", name, err)
 		return

@@ -55,7 +55,7 @@ func (p *kamalProvider) Resources(context.Context) []func() resource.Resource {
 }
 
 func (p *kamalProvider) DataSources(context.Context) []func() datasource.DataSource {
-	return []func() datasource.DataSource{newExposedPortsDataSource}
+	return []func() datasource.DataSource{newExposedPortsDataSource, newServerDataSource}
 }
 
 func (p *kamalProvider) EphemeralResources(context.Context) []func() ephemeral.EphemeralResource {

@@ -1,20 +1,19 @@
 package provider
 
 import (
-	"strconv"
+	"context"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/server"
 )
 
 type serverModel struct {
 	ID                    types.String   `tfsdk:"id"`
 	Server                types.String   `tfsdk:"server"`
 	Docker                *dockerModel   `tfsdk:"docker"`
+	Swap                  *swapModel     `tfsdk:"swap"`
 	RemoveDockerOnDestroy types.Bool     `tfsdk:"remove_docker_on_destroy"`
 	DockerRunning         types.Bool     `tfsdk:"docker_running"`
 	DockerEnabled         types.Bool     `tfsdk:"docker_enabled"`
@@ -30,32 +29,15 @@ type serverModel struct {
 	Timeouts              timeouts.Value `tfsdk:"timeouts"`
 }
 
-type dockerModel struct {
-	Install     types.Bool   `tfsdk:"install"`
-	LogMaxSize  types.String `tfsdk:"log_max_size"`
-	LogMaxFile  types.Int64  `tfsdk:"log_max_file"`
-	LiveRestore types.Bool   `tfsdk:"live_restore"`
-}
-
 // serverIdentity identifies what there is one of on a server.
 type serverIdentity struct {
 	Server types.String `tfsdk:"server"`
 }
 
-// spec is the model as the noun wants it.
-func (m *serverModel) spec() server.Spec {
-	return server.Spec{Docker: server.Docker{
-		Install:     m.Docker.Install.ValueBool(),
-		LogMaxSize:  m.Docker.LogMaxSize.ValueString(),
-		LogMaxFile:  m.Docker.LogMaxFile.ValueInt64(),
-		LiveRestore: m.Docker.LiveRestore.ValueBool(),
-	}}
-}
-
 // refresh sets what the server shows. Where Docker does not run, what only it
 // could tell stays as it was. The error says that daemon.json can't be read;
 // everything else is set all the same.
-func (m *serverModel) refresh(s *fleet.Snapshot, hostKey string) error {
+func (m *serverModel) refresh(ctx context.Context, s *fleet.Snapshot, hostKey string) error {
 	m.ID = m.Server
 	if m.RemoveDockerOnDestroy.IsNull() {
 		m.RemoveDockerOnDestroy = types.BoolValue(false)
@@ -66,7 +48,8 @@ func (m *serverModel) refresh(s *fleet.Snapshot, hostKey string) error {
 		m.Network = types.BoolValue(s.Network)
 	}
 	m.facts(s, hostKey)
-	return m.refreshDocker(s)
+	m.refreshSwap(s.Facts)
+	return m.refreshDocker(ctx, s)
 }
 
 func (m *serverModel) facts(s *fleet.Snapshot, hostKey string) {
@@ -83,40 +66,6 @@ func (m *serverModel) facts(s *fleet.Snapshot, hostKey string) {
 		m.DockerVersion = types.StringNull()
 	}
 	m.HostKey = types.StringValue(hostKey)
-}
-
-// refreshDocker sets the settings that daemon.json has. Keys that can't be set
-// there keep what was wanted, or a server that logs to journald would differ for good.
-func (m *serverModel) refreshDocker(s *fleet.Snapshot) error {
-	if m.Docker == nil { // an import
-		d := server.Default.Docker
-		m.Docker = &dockerModel{
-			Install:     types.BoolValue(d.Install),
-			LogMaxSize:  types.StringValue(d.LogMaxSize),
-			LogMaxFile:  types.Int64Value(d.LogMaxFile),
-			LiveRestore: types.BoolValue(d.LiveRestore),
-		}
-	}
-	d, err := server.ReadDaemon(s.Docker.DaemonJSON, s.Docker.Command)
-	if err != nil {
-		m.Docker.LogMaxSize, m.Docker.LogMaxFile, m.Docker.LiveRestore = types.StringNull(), types.Int64Null(), types.BoolNull()
-		return err
-	}
-	if d.Logs {
-		if d.LogMaxSize == nil || !docker.SameLogSize(*d.LogMaxSize, m.Docker.LogMaxSize.ValueString()) {
-			m.Docker.LogMaxSize = types.StringPointerValue(d.LogMaxSize)
-		}
-		m.Docker.LogMaxFile = types.Int64Null()
-		if d.LogMaxFile != nil {
-			if n, err := strconv.ParseInt(*d.LogMaxFile, 10, 64); err == nil {
-				m.Docker.LogMaxFile = types.Int64Value(n)
-			}
-		}
-	}
-	if d.Live {
-		m.Docker.LiveRestore = types.BoolValue(d.LiveRestore != nil && *d.LiveRestore)
-	}
-	return nil
 }
 
 // settle is the plan with what it left open, as the server shows it after an

@@ -20,6 +20,8 @@ var (
 	_ resource.ResourceWithIdentity    = &serverResource{}
 	_ resource.ResourceWithImportState = &serverResource{}
 	_ resource.ResourceWithModifyPlan  = &serverResource{}
+
+	_ resource.ResourceWithValidateConfig = &serverResource{}
 )
 
 // bootWait is how long a server that is to be set up may take to boot: two
@@ -44,6 +46,18 @@ func (r *serverResource) Schema(ctx context.Context, _ resource.SchemaRequest, r
 
 func (r *serverResource) IdentitySchema(_ context.Context, _ resource.IdentitySchemaRequest, resp *resource.IdentitySchemaResponse) {
 	resp.IdentitySchema = serverIdentitySchema()
+}
+
+// ValidateConfig refuses a script that would never be run.
+func (r *serverResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var install types.Bool
+	var script types.String
+	at := path.Root("docker")
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, at.AtName("install"), &install)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, at.AtName("install_script"), &script)...)
+	if !script.IsNull() && !install.IsNull() && !install.IsUnknown() && !install.ValueBool() {
+		resp.Diagnostics.AddAttributeError(at.AtName("install_script"), "A script that is never run", "docker.install_script is set and docker.install is false.")
+	}
 }
 
 // ModifyPlan says what will be: everything that an apply makes so is known. It dials nothing.
@@ -94,7 +108,7 @@ func (r *serverResource) Create(ctx context.Context, req resource.CreateRequest,
 
 	name := plan.Server.ValueString()
 	r.deps.waitForBoot(name, bootWait(timeout))
-	done, err := server.Apply(ctx, r.deps.fleet.Server(name), plan.spec())
+	done, err := server.Apply(ctx, r.deps.fleet.Server(name), plan.spec(ctx, nil))
 	if err != nil {
 		r.deps.addError(&resp.Diagnostics, "set up the server", name, err)
 		return
@@ -122,7 +136,7 @@ func (r *serverResource) Read(ctx context.Context, req resource.ReadRequest, res
 		r.deps.addWarning(&resp.Diagnostics, fmt.Sprintf("Another machine answers as %s", name),
 			fmt.Sprintf("It was machine %s before and is %s now. The plan sets the new one up; what ran on the old one is not there.", was, snap.Facts.MachineID))
 	}
-	if err := m.refresh(snap, r.deps.fleet.Server(name).HostKey()); err != nil {
+	if err := m.refresh(ctx, snap, r.deps.fleet.Server(name).HostKey()); err != nil {
 		r.deps.addWarning(&resp.Diagnostics, "Docker's configuration is not readable on "+name,
 			fmt.Sprintf("%v. An apply leaves it as it is and says so.", err))
 	}
@@ -147,7 +161,7 @@ func (r *serverResource) Update(ctx context.Context, req resource.UpdateRequest,
 	if moved {
 		r.deps.waitForBoot(name, bootWait(timeout))
 	}
-	done, err := server.Apply(ctx, r.deps.fleet.Server(name), plan.spec())
+	done, err := server.Apply(ctx, r.deps.fleet.Server(name), plan.spec(ctx, &state))
 	if err != nil {
 		r.deps.addError(&resp.Diagnostics, "set up the server", name, err)
 		return

@@ -4,21 +4,13 @@ import (
 	"context"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
-	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
-	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/resource/identityschema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64planmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/objectdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
-	"github.com/hashicorp/terraform-plugin-framework/types"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/server"
 )
 
 func serverResourceSchema(ctx context.Context) schema.Schema {
@@ -30,42 +22,18 @@ func serverResourceSchema(ctx context.Context) schema.Schema {
 		return schema.Int64Attribute{Computed: true, MarkdownDescription: description,
 			PlanModifiers: []planmodifier.Int64{int64planmodifier.UseStateForUnknown()}}
 	}
-	d := server.Default.Docker
 	return schema.Schema{
 		MarkdownDescription: "A server that Kamal's containers can run on: Docker is installed, running and started at boot, its logs are rotated, and the network `kamal` is there. " +
-			"Nothing else is installed or changed. It can be created on a fresh server as on one that has long been in use.\n\n" +
-			"A server that still boots is waited for, and so are cloud-init and whoever holds the package manager's lock.\n\n" +
+			"If wanted a swap file. Nothing else is installed or changed. It can be created on a fresh server as on one that has long been in use.\n\n" +
+			"A server that still boots is waited for, and so are cloud-init and whoever holds the package manager's lock. A server whose clock is wrong by minutes or whose disk is nearly full is refused before anything is changed.\n\n" +
 			"Destroying it leaves Docker, its containers and everything else on the server as they are, unless `remove_docker_on_destroy` says otherwise.",
 		Attributes: map[string]schema.Attribute{
 			"id": schema.StringAttribute{Computed: true, MarkdownDescription: "The same as `server`."},
 			"server": schema.StringAttribute{Required: true, Validators: []validator.String{serverValidator{}},
 				MarkdownDescription: serverDescription + " Another address, user or port of the same machine changes nothing on it. " +
 					"With the address of another machine that one is set up, and the first is left as it is."},
-			"docker": schema.SingleNestedAttribute{
-				Optional: true, Computed: true,
-				Default: objectdefault.StaticValue(types.ObjectValueMust(dockerTypes, map[string]attr.Value{
-					"install":      types.BoolValue(d.Install),
-					"log_max_size": types.StringValue(d.LogMaxSize),
-					"log_max_file": types.Int64Value(d.LogMaxFile),
-					"live_restore": types.BoolValue(d.LiveRestore),
-				})),
-				MarkdownDescription: "What Docker shall be like. The settings go into `/etc/docker/daemon.json`, everything else in the file stays as it is. " +
-					"Docker is restarted for them only where no container runs.",
-				Attributes: map[string]schema.Attribute{
-					"install": schema.BoolAttribute{Optional: true, Computed: true, Default: booldefault.StaticBool(d.Install),
-						MarkdownDescription: "Install Docker from the packages of the distribution (Debian, Ubuntu) where it is missing. A Docker that is there is never replaced. " +
-							"Where Docker is installed, its userland proxy is turned off, because that lets IPv6 traffic past a firewall for published ports. Default: `true`."},
-					"log_max_size": schema.StringAttribute{Optional: true, Computed: true, Default: stringdefault.StaticString(d.LogMaxSize),
-						Validators: []validator.String{logSize},
-						MarkdownDescription: "Size at which a container's log is rotated, for containers that have no log options of their own: " +
-							"the daemon's `max-size`. Not set where Docker logs elsewhere than to files. Default: `10m`."},
-					"log_max_file": schema.Int64Attribute{Optional: true, Computed: true, Default: int64default.StaticInt64(d.LogMaxFile),
-						Validators:          []validator.Int64{int64validator.AtLeast(1)},
-						MarkdownDescription: "How many log files a container keeps: the daemon's `max-file`. Default: `3`."},
-					"live_restore": schema.BoolAttribute{Optional: true, Computed: true, Default: booldefault.StaticBool(d.LiveRestore),
-						MarkdownDescription: "Let containers run on while Docker itself is restarted or upgraded. Default: `true`."},
-				},
-			},
+			"docker": dockerAttribute(),
+			"swap":   swapAttribute(),
 			"remove_docker_on_destroy": schema.BoolAttribute{Optional: true, Computed: true, Default: booldefault.StaticBool(false),
 				MarkdownDescription: "Remove Docker's packages when this is destroyed. Refused while containers run. Docker's data stay on the disk. Default: `false`."},
 
@@ -93,13 +61,6 @@ func serverResourceSchema(ctx context.Context) schema.Schema {
 
 // serverDescription is what every resource says of its attribute server.
 const serverDescription = "SSH destination of the server: `[user@]address[:port]`, an IPv6 address in brackets, or an alias of the SSH configuration."
-
-var dockerTypes = map[string]attr.Type{
-	"install":      types.BoolType,
-	"log_max_size": types.StringType,
-	"log_max_file": types.Int64Type,
-	"live_restore": types.BoolType,
-}
 
 // serverIdentitySchema is the identity of what there is one of on a server.
 func serverIdentitySchema() identityschema.Schema {

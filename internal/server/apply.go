@@ -85,7 +85,7 @@ func change(ctx context.Context, on *fleet.Server, plan *Plan) (*fleet.Snapshot,
 	wait := waitFor(ctx)
 	res, snap, err := on.Observe(ctx, sshexec.Call{
 		Title:   "set up Docker",
-		Vars:    []sshexec.Var{seconds(wait), {Name: "DAEMON_JSON", Value: plan.DaemonJSON}},
+		Vars:    []sshexec.Var{seconds(wait), {Name: "DAEMON_JSON", Value: plan.DaemonJSON}, {Name: "INSTALL_SCRIPT", Value: plan.Script}},
 		Prelude: prelude,
 		Steps:   plan.Steps,
 	})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -90,6 +91,18 @@ func (o *object) has(key string) bool {
 	return ok
 }
 
+// list is the value of an array of strings, nil where there is none.
+func (o *object) list(key string) []string {
+	var l []string
+	_ = json.Unmarshal(o.values[key], &l)
+	return l
+}
+
+func (o *object) remove(key string) {
+	delete(o.values, key)
+	o.keys = slices.DeleteFunc(o.keys, func(k string) bool { return k == key })
+}
+
 func (o *object) encode() []byte {
 	var b bytes.Buffer
 	b.WriteByte('{')
@@ -111,11 +124,14 @@ func (o *object) encode() []byte {
 type Daemon struct {
 	LogMaxSize, LogMaxFile *string
 	LiveRestore            *bool
+	// Mirrors and Insecure are registry-mirrors and insecure-registries.
+	Mirrors, Insecure []string
 	// Logs says that the log options may be set in the file: the log driver
 	// has them, and no option of dockerd's command line claims the key.
-	// Live says the same of live-restore.
-	Logs, Live bool
-	// Why says why Logs or Live is false.
+	// Live says the same of live-restore, Registries of the mirrors and the
+	// insecure registries, Others of any other key.
+	Logs, Live, Registries, Others bool
+	// Why says why one of them is false.
 	Why []string
 
 	file, logs *object
@@ -133,7 +149,7 @@ func ReadDaemon(text string, command []string) (*Daemon, error) {
 		return nil, fmt.Errorf("log-opts in %s is malformed: %w", daemonFile, err)
 	}
 	options := commandOptions(command)
-	d := &Daemon{file: file, logs: logs, Logs: true, Live: true, userland: file.has("userland-proxy")}
+	d := &Daemon{file: file, logs: logs, Logs: true, Live: true, Registries: true, Others: true, userland: file.has("userland-proxy")}
 	if s := logs.text("max-size"); s != "" {
 		d.LogMaxSize = &s
 	}
@@ -144,6 +160,7 @@ func ReadDaemon(text string, command []string) (*Daemon, error) {
 		b := file.flag("live-restore")
 		d.LiveRestore = &b
 	}
+	d.Mirrors, d.Insecure = file.list("registry-mirrors"), file.list("insecure-registries")
 	driver := file.text("log-driver")
 	if v, ok := options["log-driver"]; ok {
 		driver = v
@@ -160,12 +177,18 @@ func ReadDaemon(text string, command []string) (*Daemon, error) {
 		d.Live = false
 		d.Why = append(d.Why, "live_restore: dockerd gets --live-restore on its command line")
 	}
+	for _, option := range []string{"registry-mirror", "insecure-registry"} {
+		if _, ok := options[option]; ok {
+			d.Registries = false
+			d.Why = append(d.Why, "registry_mirrors and insecure_registries: dockerd gets --"+option+" on its command line")
+		}
+	}
 	if _, ok := options["userland-proxy"]; ok {
 		d.userland = true
 	}
 	if f, ok := options["config-file"]; ok && f != daemonFile {
-		d.Logs, d.Live, d.userland = false, false, true
-		d.Why = []string{fmt.Sprintf("log_max_size, log_max_file and live_restore: dockerd reads %s instead of %s", f, daemonFile)}
+		d.Logs, d.Live, d.Registries, d.Others, d.userland = false, false, false, false, true
+		d.Why = []string{fmt.Sprintf("all settings of docker: dockerd reads %s instead of %s", f, daemonFile)}
 	}
 	return d, nil
 }
@@ -195,34 +218,4 @@ func (d *Daemon) logsDiffer(want Docker) bool {
 
 func (d *Daemon) liveDiffers(want Docker) bool {
 	return d.Live && (d.LiveRestore == nil && want.LiveRestore || d.LiveRestore != nil && *d.LiveRestore != want.LiveRestore)
-}
-
-// merge is the file with what is wanted, everything else as it was; "" where
-// it already means that. installing says that this provider installs Docker:
-// only then may it turn the userland proxy off, which lets IPv6 past a
-// firewall, and only where nobody said anything about it.
-func (d *Daemon) merge(want Docker, installing bool) string {
-	changed := false
-	if d.logsDiffer(want) {
-		d.logs.setAny("max-size", want.LogMaxSize)
-		d.logs.setAny("max-file", strconv.FormatInt(want.LogMaxFile, 10))
-		d.file.set("log-opts", d.logs.encode())
-		changed = true
-	}
-	if d.liveDiffers(want) {
-		d.file.setAny("live-restore", want.LiveRestore)
-		changed = true
-	}
-	if installing && !d.userland {
-		d.file.setAny("userland-proxy", false)
-		changed = true
-	}
-	if !changed {
-		return ""
-	}
-	var b bytes.Buffer
-	if err := json.Indent(&b, d.file.encode(), "", "  "); err != nil {
-		panic(fmt.Sprintf("what was parsed indents: %v", err))
-	}
-	return b.String() + "\n"
 }

@@ -72,6 +72,23 @@ func TestMergeChangesOnlyWhatDiffers(t *testing.T) {
 			merged: `{"log-opts":{"max-size":"5m","max-file":"1"}}`,
 		},
 		{
+			name: "registries and other keys are set, keys of before are taken out",
+			want: Docker{LogMaxSize: "10m", LogMaxFile: 3, LiveRestore: true, Mirrors: []string{"https://mirror.example.com"}, Insecure: []string{"10.0.0.5:5000"},
+				Keys: map[string]json.RawMessage{"default-address-pools": json.RawMessage(`[{"base": "10.9.0.0/16", "size": 24}]`), "userland-proxy": json.RawMessage(`true`)}, NoKeys: []string{"debug", "not-there"}},
+			file: `{"debug":true,"dns":["10.0.0.2"],"registry-mirrors":["https://old.example.com/"]}`, installing: true,
+			merged: `{"dns":["10.0.0.2"],"registry-mirrors":["https://mirror.example.com"],"log-opts":{"max-size":"10m","max-file":"3"},"live-restore":true,` +
+				`"insecure-registries":["10.0.0.5:5000"],"default-address-pools":[{"base":"10.9.0.0/16","size":24}],"userland-proxy":true}`,
+		},
+		{
+			name: "registries and keys that mean the same",
+			want: Docker{LogMaxSize: "10m", LogMaxFile: 3, LiveRestore: true, Mirrors: []string{"https://mirror.example.com"}, Keys: map[string]json.RawMessage{"a": json.RawMessage(`{"x":1,"y":[2]}`)}},
+			file: `{"a":{"y":[2],"x":1.0},"log-opts":{"max-file":"3","max-size":"10m"},"live-restore":true,"registry-mirrors":["https://mirror.example.com/"],"insecure-registries":["x"]}`,
+		},
+		{
+			name: "mirrors on the command line", command: []string{"dockerd", "--registry-mirror=https://m.example.com"},
+			want: Docker{LogMaxSize: "10m", LogMaxFile: 3, Mirrors: []string{"https://mirror.example.com"}}, file: `{"log-opts":{"max-file":"3","max-size":"10m"}}`,
+		},
+		{
 			name: "blank file", file: " \n", want: Docker{LogMaxSize: "5m", LogMaxFile: 1},
 			merged: `{"log-opts":{"max-size":"5m","max-file":"1"}}`,
 		},
@@ -83,7 +100,7 @@ func TestMergeChangesOnlyWhatDiffers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := d.merge(tt.want, tt.installing)
+			got := merge(d, tt.want, tt.installing)
 			if compact(t, got) != tt.merged {
 				t.Errorf("merged:\n%s\nwant\n%s", compact(t, got), tt.merged)
 			}
@@ -94,11 +111,19 @@ func TestMergeChangesOnlyWhatDiffers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if rest := again.merge(tt.want, tt.installing); rest != "" {
+			if rest := merge(again, tt.want, tt.installing); rest != "" {
 				t.Errorf("merging what was merged gives more:\n%s", rest)
 			}
 		})
 	}
+}
+
+// merge is the file with what is wanted, "" where it means that already.
+func merge(d *Daemon, want Docker, installing bool) string {
+	if len(d.change(want, installing)) == 0 {
+		return ""
+	}
+	return d.text()
 }
 
 func compact(t *testing.T, text string) string {

@@ -3,8 +3,10 @@ package server
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
@@ -18,6 +20,8 @@ type Plan struct {
 	// DaemonJSON is what the steps write to daemon.json, "" for nothing. It
 	// goes to the server as a variable: it may hold a proxy's password.
 	DaemonJSON string
+	// Script is what installs Docker, "" for nothing: a variable as well.
+	Script string
 	// Warnings are for the user to know.
 	Warnings []string
 }
@@ -38,17 +42,23 @@ func NewPlan(want Spec, is *fleet.Snapshot) (*Plan, error) {
 	if err := preflight(want, is); err != nil {
 		return nil, err
 	}
+	if err := checkSwap(want, is); err != nil {
+		return nil, err
+	}
 	daemon, err := ReadDaemon(is.Docker.DaemonJSON, is.Docker.Command)
 	if err != nil {
 		return nil, &PreflightError{Why: err.Error(), Next: "mend the file by hand, or remove it: it was left as it is."}
 	}
 	p := &Plan{}
 	install := missing(is.Docker)
-	p.DaemonJSON = daemon.merge(want.Docker, install)
+	changed := daemon.change(want.Docker, install)
+	if len(changed) > 0 {
+		p.DaemonJSON = daemon.text()
+	}
 	p.Warnings = leftOut(daemon)
-	root := install || p.DaemonJSON != "" || !is.Docker.Running || !is.Docker.Enabled
-	if root {
-		p.add("check that we are root", checkRoot)
+	p.changeSwap(want, is)
+	if install || p.DaemonJSON != "" || !is.Docker.Running || !is.Docker.Enabled || len(p.Steps) > 0 {
+		p.Steps = append([]sshexec.Step{{Title: "check that we are root", Script: checkRoot}}, p.Steps...)
 	}
 	if install {
 		p.add(waitForPackages, "packages_free")
@@ -57,46 +67,81 @@ func NewPlan(want Spec, is *fleet.Snapshot) (*Plan, error) {
 		p.add("write "+daemonFile, writeDaemonJSON(is.Docker.DaemonJSON))
 	}
 	switch {
+	case install && want.Docker.Script != "":
+		p.Script = want.Docker.Script
+		p.add(runScript, installByScript)
+		p.add("start Docker, now and at boot", startDocker(p.DaemonJSON != "", is.Docker.DaemonJSON))
 	case install:
 		p.add("install Docker from the distribution's packages", installDocker)
 		p.add("start Docker, now and at boot", startDocker(p.DaemonJSON != "", is.Docker.DaemonJSON))
 	case !is.Docker.Running || !is.Docker.Enabled && p.DaemonJSON == "":
 		p.add("start Docker, now and at boot", startDocker(p.DaemonJSON != "", is.Docker.DaemonJSON))
 	case p.DaemonJSON != "":
-		p.changeDaemon(daemon, want.Docker, is)
+		p.changeDaemon(changed, want.Docker, is)
 	}
 	if !is.Network {
 		p.add("make the network "+kamal.Network, makeNetwork)
 	}
-	return p, nil
+	if len(p.Steps) == 0 {
+		return p, nil
+	}
+	return p, checkMachine(is, install)
+}
+
+// maxSkew is how wrong a clock may be: the certificates and tokens of
+// registries and the lists of packages are refused before and after their time.
+const maxSkew = 5 * time.Minute
+
+// installRoom is what Docker's packages need on the disk, in bytes.
+const installRoom = 1 << 30
+
+// checkMachine finds what would make a change fail with an error that nobody understands.
+func checkMachine(is *fleet.Snapshot, install bool) error {
+	if skew := is.Facts.Clock.Sub(is.At); !is.At.IsZero() && is.Facts.Clock.Unix() > 0 && skew.Abs() > maxSkew {
+		return &PreflightError{
+			Why:  fmt.Sprintf("its clock says %s and this machine's %s: %s apart.", is.Facts.Clock.UTC().Format(time.DateTime), is.At.UTC().Format(time.DateTime), skew.Abs().Round(time.Second)),
+			Next: "set the clock that is wrong, as by `timedatectl set-ntp true`. Registries and package lists can't be used with it.",
+		}
+	}
+	need := int64(diskReserve)
+	if install {
+		need = installRoom
+	}
+	if free := is.Facts.DiskFree; free > 0 && free < need {
+		return &PreflightError{
+			Why:  fmt.Sprintf("the disk is nearly full: %s are free where Docker keeps its data, and %s are needed.", size(free), size(need)),
+			Next: "free some space, as by `docker image prune --all` and `journalctl --vacuum-size=100M`.",
+		}
+	}
+	return nil
 }
 
 // The titles of the steps that only wait.
 const (
 	waitForCloudInit = "wait for cloud-init"
 	waitForPackages  = "wait for the package manager"
+	runScript        = "install Docker by the script"
 )
 
-// changeDaemon makes a running dockerd take the new file. live-restore is
-// taken on a reload; log options only on a restart, which nobody wants while
-// containers run: they keep their logs as they are, and so do new ones until
-// Docker is restarted for another reason.
-func (p *Plan) changeDaemon(daemon *Daemon, want Docker, is *fleet.Snapshot) {
+// changeDaemon makes a running dockerd take the new file. It takes some keys on
+// a reload; the others only on a restart, which nobody wants while containers
+// run: until Docker is restarted for another reason they only stand in the file.
+func (p *Plan) changeDaemon(changed []string, want Docker, is *fleet.Snapshot) {
 	if !is.Docker.Enabled {
 		p.add("have Docker started at boot", "systemctl enable --quiet docker")
 	}
-	logs := daemon.logsDiffer(want)
-	if logs && !anyRunning(is) {
+	late := slices.DeleteFunc(slices.Clone(changed), func(key string) bool { return slices.Contains(reloaded, key) })
+	if len(late) > 0 && !anyRunning(is) {
 		p.add("restart Docker, where no container runs", restartDocker(is.Docker.DaemonJSON))
 		return
 	}
-	if logs {
-		p.Warnings = append(p.Warnings, "The log options are in "+daemonFile+
-			", but Docker takes them only when it is restarted, and containers run. They were not disturbed: the options hold from Docker's next restart on, "+
-			"for containers made after it. Containers that this provider starts have their own log options.")
+	if len(late) > 0 {
+		p.Warnings = append(p.Warnings, strings.Join(late, ", ")+" in "+daemonFile+
+			" was changed, which Docker takes only when it is restarted, and containers run. They were not disturbed: it holds from Docker's next restart on, "+
+			"log options for containers made after it. Containers that this provider starts have their own log options.")
 	}
-	if daemon.liveDiffers(want) {
-		p.add("reload Docker's configuration", reloadDocker(is.Docker.DaemonJSON, want.LiveRestore))
+	if len(late) < len(changed) {
+		p.add("reload Docker's configuration", reloadDocker(is.Docker.DaemonJSON, want))
 	}
 }
 
@@ -131,6 +176,9 @@ func preflight(want Spec, is *fleet.Snapshot) error {
 	if !missing(d) {
 		return nil
 	}
+	if want.Docker.Script != "" {
+		return nil
+	}
 	if !want.Docker.Install {
 		return &PreflightError{Why: "Docker is missing, and docker.install is false.", Next: "install Docker by hand, or let kamal_server do it."}
 	}
@@ -139,8 +187,8 @@ func preflight(want Spec, is *fleet.Snapshot) error {
 		return nil
 	}
 	return &PreflightError{
-		Why:  fmt.Sprintf("Docker is missing, and it can be installed only from the packages of Debian and Ubuntu: this is %s.", osName(is.Facts)),
-		Next: fmt.Sprintf("install Docker %s or newer by hand, then apply again.", minDocker),
+		Why:  fmt.Sprintf("Docker is missing, and without install_script it is installed from the packages of Debian and Ubuntu: this is %s.", osName(is.Facts)),
+		Next: fmt.Sprintf("give a docker.install_script, or install Docker %s or newer by hand, then apply again.", minDocker),
 	}
 }
 

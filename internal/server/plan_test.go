@@ -1,10 +1,12 @@
 package server
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 
@@ -99,6 +101,52 @@ func TestPlanSteps(t *testing.T) {
 	}
 }
 
+func TestPlanOfSwapAndScript(t *testing.T) {
+	t.Parallel()
+	swaps := func(size int64, boot bool) func(*fleet.Snapshot) {
+		return func(s *fleet.Snapshot) {
+			s.Facts.DiskFree = 100 << 30
+			s.Facts.Swaps = []fleet.Swap{{File: "/other", Size: 1 << 30, AtBoot: true}, {File: "/swapfile", Size: size, AtBoot: boot}}
+		}
+	}
+	wanted := Spec{Docker: Default.Docker, Swap: &Swap{File: "/swapfile", Size: 2 << 30}}
+	gone := Spec{Docker: Default.Docker, NoSwap: "/swapfile"}
+	moved := Spec{Docker: Default.Docker, Swap: &Swap{File: "/swap2", Size: 2 << 30}, NoSwap: "/swapfile"}
+	script := Spec{Docker: Docker{Install: true, Script: "#!/bin/sh\nget docker\n", LogMaxSize: "10m", LogMaxFile: 3, LiveRestore: true}}
+	const root, make, remove = "check that we are root", "make the swap file /swapfile", "remove the swap file /swapfile"
+	for name, tt := range map[string]struct {
+		want  Spec
+		is    *fleet.Snapshot
+		steps []string
+	}{
+		"none":                {wanted, ready(func(s *fleet.Snapshot) { s.Facts.DiskFree = 100 << 30 }), []string{root, make}},
+		"as wanted":           {wanted, ready(swaps(2<<30, true)), nil},
+		"another size":        {wanted, ready(swaps(1<<30, true)), []string{root, make}},
+		"not after a reboot":  {wanted, ready(swaps(2<<30, false)), []string{root, make}},
+		"nobody's business":   {Default, ready(swaps(2<<30, true)), nil},
+		"shall go":            {gone, ready(swaps(2<<30, true)), []string{root, remove}},
+		"is gone":             {gone, ready(nil), nil},
+		"at another place":    {moved, ready(swaps(2<<30, true)), []string{root, "make the swap file /swap2", remove}},
+		"Docker by a script":  {script, ready(func(s *fleet.Snapshot) { bare(s); s.Facts.OS = "fedora" }), []string{root, "wait for the package manager", "write /etc/docker/daemon.json", runScript, "start Docker, now and at boot", "make the network kamal"}},
+		"Docker is there":     {script, ready(nil), nil},
+		"a key needs restart": {Spec{Docker: Docker{LogMaxSize: "10m", LogMaxFile: 3, LiveRestore: true, Keys: map[string]json.RawMessage{"bip": json.RawMessage(`"10.9.0.1/24"`)}}}, ready(nil), []string{root, "write /etc/docker/daemon.json", "restart Docker, where no container runs"}},
+		"a mirror does not":   {Spec{Docker: Docker{LogMaxSize: "10m", LogMaxFile: 3, LiveRestore: true, Mirrors: []string{"https://m"}}}, ready(nil), []string{root, "write /etc/docker/daemon.json", "reload Docker's configuration"}},
+	} {
+		p, err := NewPlan(tt.want, tt.is)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var got []string
+		for _, s := range p.Steps {
+			got = append(got, s.Title)
+		}
+		if !slices.Equal(got, tt.steps) || (p.Script != "") != slices.Contains(got, runScript) {
+			t.Errorf("%s: steps %q, want %q; script %q", name, got, tt.steps, p.Script)
+		}
+	}
+}
+
 func TestPlanTurnsTheUserlandProxyOffOnlyWhereItInstallsDocker(t *testing.T) {
 	t.Parallel()
 	fresh, err := NewPlan(Default, ready(bare))
@@ -130,6 +178,16 @@ func TestPreflightSaysWhatIsInTheWay(t *testing.T) {
 		{"masked", Default, ready(func(s *fleet.Snapshot) { s.Docker.Running, s.Docker.Unit = false, "masked" }), "masked"},
 		{"a snap", Default, ready(func(s *fleet.Snapshot) { s.Docker.Unit = "not-found" }), "no docker.service"},
 		{"swarm", Default, ready(func(s *fleet.Snapshot) { s.Docker.Swarm = true }), "swarm mode"},
+		{"the clock is wrong", Default, ready(func(s *fleet.Snapshot) {
+			s.Network, s.At, s.Facts.Clock = false, time.Unix(1764115200, 0), time.Unix(1764115200-3600, 0)
+		}), "2025-11-25 23:00:00 and this machine's 2025-11-26 00:00:00: 1h0m0s apart"},
+		{"the disk is full", Default, ready(func(s *fleet.Snapshot) { s.Network, s.Facts.DiskFree = false, 100<<20 }), "100 MiB are free where Docker keeps its data, and 512 MiB are needed"},
+		{"no room for Docker", Default, ready(func(s *fleet.Snapshot) { bare(s); s.Facts.DiskFree = 900 << 20 }), "1024 MiB are needed"},
+		{"no room for swap", Spec{Docker: Default.Docker, Swap: &Swap{File: "/swapfile", Size: 2 << 30}}, ready(func(s *fleet.Snapshot) { s.Facts.DiskFree = 2 << 30 }), "too little for a swap file of 2048 MiB"},
+		{"swap to a partition", Spec{Docker: Default.Docker, Swap: &Swap{File: "/dev/sda2", Size: 2 << 30}},
+			ready(func(s *fleet.Snapshot) {
+				s.Facts.Swaps = []fleet.Swap{{File: "/dev/sda2", Size: 1 << 30, AtBoot: true}}
+			}), "/dev/sda2 is a partition"},
 		{"malformed file", Default, ready(func(s *fleet.Snapshot) { s.Docker.DaemonJSON = "{" }), "malformed"},
 	}
 	for _, tt := range tests {

@@ -3,9 +3,12 @@ package server
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+	"strings"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
 // Exit codes of the steps, beside those of the programs.
@@ -25,7 +28,11 @@ const (
 // inode is compared, since device numbers of an overlay don't agree.
 const prelude = `
 docker_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
-docker_log() { journalctl --sync 2>/dev/null || :; journalctl --unit docker --no-pager --output cat --lines 20 >&2 2>/dev/null || :; }
+docker_log() {
+  journalctl --sync 2>/dev/null || :; journalctl --unit docker --no-pager --output cat --lines 20 >&2 2>/dev/null || :
+  [ -e /sys/fs/cgroup/cgroup.controllers ] || [ -d /sys/fs/cgroup/memory ] || echo 'There are no cgroups at /sys/fs/cgroup, which Docker needs: see how the machine or container is booted.' >&2
+  e=$(iptables --wait --table nat --list --numeric 2>&1 >/dev/null) || printf 'iptables does not work, which Docker needs: %s\n' "$e" >&2
+}
 package_holder() {
   for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock /var/cache/apt/archives/lock; do
     i=$(stat -c %i "$f" 2>/dev/null) || continue
@@ -82,6 +89,16 @@ while :; do
   r=$?
   package_holder >/dev/null || exit $r
 done`
+
+// installByScript runs INSTALL_SCRIPT as its first line says, else with sh. It
+// too runs to its end.
+var installByScript = `
+export INSTALL_SCRIPT DEBIAN_FRONTEND=noninteractive
+` + fleet.ToTheEnd(`f=$(mktemp) || exit
+printf '%s' "$INSTALL_SCRIPT" > "$f"
+with=$(sed -n '1s/^#! *//p' "$f")
+${with:-/bin/sh} "$f"
+r=$?; rm -f "$f"; exit $r`)
 
 const aptInstall = `
 set -e
@@ -144,15 +161,15 @@ exit 1`
 
 // reloadDocker has dockerd read the file again. It tells nobody but its log
 // when it does not like it, so what it does now is looked at.
-func reloadDocker(was string, liveRestore bool) string {
-	want := "false"
-	if liveRestore {
-		want = "true"
+func reloadDocker(was string, d Docker) string {
+	taken := fmt.Sprintf(`[ "$(docker info --format '{{.LiveRestoreEnabled}}')" = %t ]`, d.LiveRestore)
+	for _, m := range d.Mirrors {
+		taken += ` && docker info --format '{{range .RegistryConfig.Mirrors}}{{println .}}{{end}}' | grep -qxF ` + sshexec.Quote(strings.TrimSuffix(m, "/")+"/")
 	}
 	return `
 systemctl reload docker || exit
 n=0
-until [ "$(docker info --format '{{.LiveRestoreEnabled}}')" = ` + want + ` ]; do
+until ` + taken + `; do
   n=$((n + 1)); [ $n -lt 50 ] || break
   sleep 0.1
 done

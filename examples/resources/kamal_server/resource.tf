@@ -12,5 +12,13 @@ resource "kamal_server" "worker" {
   docker = {
     log_max_size = "50m"
     log_max_file = 5
+
+    # Docker from its own repository, in place of the distribution's packages.
+    install_script = file("get-docker.sh")
+
+    registry_mirrors = ["https://mirror.example.com"]
+    daemon_json      = jsonencode({ default-address-pools = [{ base = "10.99.0.0/16", size = 24 }] })
   }
+
+  swap = { size = "2g" }
 }
