@@ -224,7 +224,7 @@ func (r *rollout) keepAlive(ctx context.Context) (stop func()) {
 				if !r.isLocked(s) {
 					return nil
 				}
-				_, err := s.server.Read(ctx, signOfLife(r.fleet.Run, files))
+				_, err := s.server.Read(ctx, fleet.SignOfLife(r.fleet.Run, files...))
 				return err
 			})
 		}

@@ -7,20 +7,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
-
-// lockWait bounds the wait for a deploy of somebody else; Kamal's own is 15 minutes.
-const lockWait = 5 * time.Minute
-
-func signOfLife(run string, files []string) sshexec.Call {
-	return sshexec.Call{Title: "give a sign of life", Steps: []sshexec.Step{kamal.SignOfLife(run, files...)}}
-}
 
 // lockAll takes the deploy lock on every server, in sorted order so that two
 // runs can't wait for each other, and observes in the same calls.
@@ -48,59 +39,22 @@ func (r *rollout) lockAll(ctx context.Context) error {
 }
 
 func (r *rollout) lock(ctx context.Context, s *site) error {
-	app := r.Spec.Role.App()
-	fail := func(err error) error {
-		var f *fleet.Failure
-		if errors.As(err, &f) {
-			return err
-		}
-		return &fleet.Failure{What: r.what(), Server: s.name, Err: err, Running: s.runningNow(r.Spec)}
+	_, snap, locked, err := r.fleet.LockApp(ctx, s.server, r.Spec.Role.App(), r.Spec.Version())
+	if locked {
+		r.setLocked(s, true)
 	}
-	until := time.Now().Add(lockWait)
-	for {
-		call := sshexec.Call{Title: "take the deploy lock and look at the server"}
-		call.Steps = []sshexec.Step{kamal.Lock(app, r.fleet.Run, r.fleet.By, r.Spec.Version(), time.Now())}
-		res, snap, err := s.server.Observe(ctx, call)
-		var cut *sshexec.InterruptedError
-		if errors.As(err, &cut) || res != nil && res.Steps[0].Ran && res.Steps[0].ExitCode == 0 {
-			// Where the outcome is not known it is given back, which does nothing if it is another's.
-			r.setLocked(s, true)
-		}
-		if err != nil {
-			return fail(err)
-		}
-		if snap != nil {
-			s.have, err = Observe(snap, r.Spec.Role, r.Recorded[s.name])
-			// The lock that was dead is ours now.
-			s.have.DeadLock = false
-			if err != nil {
-				return fail(err)
-			}
-			return nil
-		}
-		if res.Steps[0].ExitCode != kamal.LockTaken {
-			return fail(res.Err())
-		}
-		holder := kamal.ParseLock(app, res.Out(0))
-		if holder.Run == "" && holder.Details != "" && !holder.Automatic() || time.Now().After(until) {
-			return r.lockFailure(s, holder)
-		}
-		if err := fleet.Pause(ctx, 2*time.Second); err != nil {
-			f := r.lockFailure(s, holder)
-			f.Err = err
-			return f
-		}
+	if err == nil {
+		s.have, err = Observe(snap, r.Spec.Role, r.Recorded[s.name])
+		s.have.DeadLock = false // the lock that was dead is ours now
 	}
-}
-
-func (r *rollout) lockFailure(s *site, h kamal.LockHolder) *fleet.Failure {
-	f := &fleet.Failure{
-		What: r.what(), Server: s.name,
-		Step:    "take the deploy lock of " + h.App,
-		Cause:   "the lock is held:\n" + h.Details,
-		Running: s.runningNow(r.Spec),
-		Next:    "wait for that deploy. If nobody is deploying (a `kamal deploy` that was interrupted leaves its lock), release it with `kamal lock release`, or remove ~/" + kamal.LockDir(h.App) + " on " + s.name + ", and apply again.",
+	if err == nil {
+		return nil
 	}
+	var f *fleet.Failure
+	if !errors.As(err, &f) {
+		f = &fleet.Failure{Server: s.name, Err: err}
+	}
+	f.What, f.Running = r.what(), s.runningNow(r.Spec)
 	return f
 }
 
