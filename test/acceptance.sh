@@ -29,7 +29,7 @@ acceptance() {
 	code=0
 	{
 		"$work/report" -title "$title" -summary "$work/this" -- \
-			-count=1 -timeout 80m -parallel "${TESTPARALLEL:-4}" "$@" ./test/acceptance/... || echo $? >"$work/code"
+			-count=1 -timeout 80m -parallel "${TESTPARALLEL:-3}" "$@" ./test/acceptance/... || echo $? >"$work/code"
 	} | tee "$work/out"
 	[ ! -f "$work/code" ] || { code=$(cat "$work/code"); rm "$work/code"; }
 	if [ "$code" != 0 ]; then

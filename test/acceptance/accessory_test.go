@@ -40,7 +40,7 @@ resource "kamal_accessory" "db" {
 `
 
 func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
-	small(t)
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)
@@ -211,6 +211,7 @@ func TestAccessoryKilledMidway(t *testing.T) {
 
 // TestAccessoryIsFollowedByItsRoute also shows what is refused.
 func TestAccessoryIsFollowedByItsRoute(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)

@@ -13,6 +13,7 @@ import (
 // daemon.json and swap; drift of each shows and is mended; what is taken out
 // of the configuration goes, and what never was in it stays.
 func TestServerWithAScriptRegistriesKeysAndSwap(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13Bare)
 	w := newWorkspace(t, s)

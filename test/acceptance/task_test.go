@@ -131,7 +131,7 @@ func TestTaskRunsWhenItsTriggersChange(t *testing.T) {
 }
 
 func TestTaskThatFails(t *testing.T) {
-	small(t)
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	w := newTask(t, s, "shop")
