@@ -171,7 +171,7 @@ func (sc *scene) check(when string, guarded bool) {
 	for i := range rows {
 		r := &rows[i]
 		wg.Go(func() {
-			for end := time.Now().Add(20 * time.Second); ; {
+			for end := time.Now().Add(time.Minute); ; {
 				if r.got = sc.observed(r.try, r.v, time.Second); r.got == r.want || r.want == "" || time.Now().After(end) {
 					return
 				}
