@@ -183,7 +183,7 @@ func (j *job) start(ctx context.Context) error {
 	switch network := j.Spec.Network; {
 	case network == kamal.Network:
 		b.Add("network", kamal.MakeNetwork())
-	case !strings.Contains(network, ":"): // container:NAME is none
+	case network != "default" && !strings.Contains(network, ":"): // neither that nor container:NAME can be inspected
 		b.Run("network", "look for the network "+network, "docker", "network", "inspect", "--format", "{{.Id}}", network)
 	}
 	j.removeUnstarted(b)
@@ -194,7 +194,7 @@ func (j *job) start(ctx context.Context) error {
 	run.Name, run.Restart = j.next, "no"
 	b.Add("create", sshexec.Step{Title: "make the container " + j.name(), Script: env.RunScript(run.CreateArgv())})
 	if c := j.plan.Remove; c != nil {
-		b.Run("remove", "remove "+c.ContainerName()+", which was never found ready", "docker", "rm", "--force", c.ID)
+		b.Run("remove", "remove "+c.ContainerName()+", which was never found ready", j.plan.removeArgv()...)
 	}
 	if c := j.plan.Old; c != nil {
 		b.Run("stop", "stop the old container", "docker", "stop", "--time", strconv.Itoa(seconds(j.Spec.StopTimeout)), c.ID)

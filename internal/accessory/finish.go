@@ -137,14 +137,14 @@ func (j *job) newAnonymous() []string {
 	if !j.plan.Replace || j.image == nil || j.image.Config == nil {
 		return nil
 	}
-	taken := j.Spec.places()
+	var carried []string
 	for _, b := range j.plan.Carried {
 		_, to, _ := strings.Cut(b, ":")
-		taken = append(taken, path.Clean(to))
+		carried = append(carried, path.Clean(to))
 	}
 	var out []string
 	for to := range j.image.Config.Volumes {
-		if !slices.Contains(taken, path.Clean(to)) {
+		if !j.Spec.isPlace(to) && !slices.Contains(carried, path.Clean(to)) {
 			out = append(out, "anonymous "+path.Clean(to))
 		}
 	}

@@ -26,6 +26,10 @@ func (j *job) giveUp(ctx context.Context, cause error) error {
 		f.Cause = late.why
 	}
 	old := j.plan.Old
+	var unmade *notMade
+	if errors.As(cause, &unmade) && old != nil {
+		return j.dropUnmade(ctx, f)
+	}
 	if !j.touched && old == nil {
 		f.Running, f.Next = "the container "+j.name()+", which is not ready", "see its log on the server: docker logs "+j.name()
 		return f
@@ -55,18 +59,14 @@ func (j *job) giveUp(ctx context.Context, cause error) error {
 			b.Add("mount", m.Remove())
 		}
 	}
-	var unmade *notMade
-	untouched := errors.As(cause, &unmade) && old != nil
-	switch {
-	case untouched:
-	case old != nil:
+	if old != nil {
 		b.Add("rename", sshexec.Step{Title: "give the old container its name back", Script: fmt.Sprintf(
 			`[ "$(docker container inspect -f '{{.Name}}' %[1]s)" = /%[2]s ] || docker rename %[1]s %[2]s`, old.ID, name)})
 		b.Run("start", "start the old container again", "docker", "start", old.ID)
 		ready := readyStep(old.ID, j.Spec.Ready, j.Spec.DeployTimeout)
 		ready.Title, ready.KeepGoing = "wait until the old container is ready", true
 		b.Add("ready", ready)
-	default:
+	} else {
 		j.addUndo(b)
 	}
 	res, err := j.change(ctx, b)
@@ -75,9 +75,6 @@ func (j *job) giveUp(ctx context.Context, cause error) error {
 	case err != nil:
 		f.Running = "not as it was before: " + err.Error()
 		f.Next = "apply again: it looks at what is there before it does anything."
-	case untouched:
-		f.Next = "mend what the server complains of, and apply again."
-		f.Running = fmt.Sprintf("the old container as before, it was not stopped (%s)", old.Config.Image)
 	case old == nil:
 		f.Running = "nothing of this accessory; the data that this run created was removed again"
 	case b.Done(res, "ready"):
@@ -85,6 +82,31 @@ func (j *job) giveUp(ctx context.Context, cause error) error {
 	default:
 		f.Running = fmt.Sprintf("the old container was put back and started (%s), but is not ready yet", old.Config.Image)
 	}
+	return f
+}
+
+// dropUnmade ends a replacement whose new container was not made. Nothing that
+// was there before was touched, and nothing of it is touched now.
+func (j *job) dropUnmade(ctx context.Context, f *fleet.Failure) error {
+	f.Running = "nothing, as before: no container was touched"
+	if j.have.Running() {
+		f.Running = fmt.Sprintf("the old container, which was not touched and serves on (%s)", j.have.Current.Config.Image)
+	}
+	if f.Next = fleet.AdviceFor(f.Err); f.Next == "" {
+		f.Next = "mend what the server complains of, and apply again."
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	b := j.batch("remove what was there for the new container only")
+	for _, m := range []secret.Mount{j.mounts.secrets, j.mounts.files} {
+		if !m.Empty() {
+			b.Add("mount", m.Remove())
+		}
+	}
+	b.Add("unlock", kamal.Unlock(j.Spec.Service, j.fleet.Run))
+	// What stays because this fails, the next apply removes.
+	res, _ := j.change(ctx, b)
+	j.locked = !b.Done(res, "unlock")
 	return f
 }
 
@@ -112,6 +134,8 @@ func (j *job) explain(f *fleet.Failure, b *fleet.Batch, res *sshexec.Result, cut
 		case st.OOMKilled:
 			lines = append(lines, "the kernel killed the container for want of memory (OOM)")
 			f.Next = "raise `memory`, or give the server more memory or a swap file."
+		case st.Status == "created" && cut:
+			lines = append(lines, "the new container was made and not started yet")
 		case st.Status == "created":
 			lines = append(lines, "docker could not start the container: its command can't be executed, or a mount or a port is not to be had")
 			f.Next = "see docker's words above; check `ports`, `command` and `volumes`."

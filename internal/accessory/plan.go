@@ -71,3 +71,14 @@ func Build(want Spec, have Observed) Plan {
 	p.Carried = want.carried(data)
 	return p
 }
+
+// removeArgv removes the container Remove. Its own anonymous volumes stay where
+// they may hold something: where the new container takes them over, or where it
+// was ever started.
+func (p Plan) removeArgv() []string {
+	argv := []string{"docker", "rm", "--force"}
+	if p.Old != nil && p.Remove.Status() == "created" {
+		argv = append(argv, "--volumes")
+	}
+	return append(argv, p.Remove.ID)
+}

@@ -237,6 +237,29 @@ func TestAContainerOfSomebodyElseIsForeign(t *testing.T) {
 	}
 }
 
+// What an unproven container made for itself goes only where it can't hold anything.
+func TestAnonymousVolumesOfARemovedContainer(t *testing.T) {
+	t.Parallel()
+	old := made(t, wanted(), stopped, named("shop-db_replaced_0123456789abcdef", "b2"))
+	in := func(status string) docker.Container {
+		return made(t, wanted(), func(c map[string]any) { c["State"] = map[string]any{"Status": status} })
+	}
+	creating := &kamal.Mark{Kind: MarkKind, Name: "shop-db", State: kamal.MarkCreating, Run: "dead", Age: time.Hour}
+	for name, tt := range map[string]struct {
+		have Observed
+		want bool
+	}{
+		"never started, and the old one is there": {seen(t, nil, old, in("created")), true},
+		"it was started":               {seen(t, nil, old, in("exited")), false},
+		"its volumes are carried over": {seen(t, creating, in("created")), false},
+	} {
+		argv := Build(wanted(), tt.have).removeArgv()
+		if got := slices.Contains(argv, "--volumes"); got != tt.want {
+			t.Errorf("%s: %q", name, argv)
+		}
+	}
+}
+
 func TestAnonymousVolumesAreCarriedOver(t *testing.T) {
 	t.Parallel()
 	a, b := strings.Repeat("0a", 32), strings.Repeat("0b", 32)
@@ -299,6 +322,24 @@ func TestCheckRefusesWhatDockerWould(t *testing.T) {
 	}
 	if err := wanted(func(s *Spec) { s.Ports = []string{"53:53", "53:53/udp", "[::1]:53:53"} }).Check(); err != nil {
 		t.Errorf("one port on several addresses and protocols: %v", err)
+	}
+}
+
+// An import has no order of its own, and docker's is by chance.
+func TestAnImportHasOneOrder(t *testing.T) {
+	t.Parallel()
+	s := wanted()
+	imported := func(change func(binds []string)) Spec {
+		c := made(t, s, func(c map[string]any) { change(c["HostConfig"].(map[string]any)["Binds"].([]string)) })
+		return FromContainer(seen(t, nil, c), Spec{Service: "shop", Name: "db"})
+	}
+	one, other := imported(func([]string) {}), imported(slices.Reverse[[]string])
+	// A directory that is not below the accessory's own can't be told from a volume.
+	if want := []string{"/srv/a:/a:ro", "/srv/d:/d", "data:/data"}; !slices.Equal(one.Volumes, want) {
+		t.Errorf("volumes %q, want %q", one.Volumes, want)
+	}
+	if !reflect.DeepEqual(one.Volumes, other.Volumes) || !reflect.DeepEqual(one.Directories, other.Directories) || !reflect.DeepEqual(one.Files, other.Files) {
+		t.Errorf("one\n%+v\nand\n%+v", one, other)
 	}
 }
 

@@ -5,7 +5,6 @@
 package accessory
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -105,51 +104,75 @@ func (s Spec) binds(home string) []string {
 	return out
 }
 
-// places are where the container sees its mounts.
-func (s Spec) places() []string {
-	var out []string
-	for _, b := range s.binds("") {
-		if parts := strings.Split(b, ":"); len(parts) > 1 { // else refused by its validator
-			out = append(out, path.Clean(parts[1]))
+// A place is where the container sees one of its mounts, and the attribute that
+// says so, as in docker.Refusal.
+type place struct {
+	to        string
+	attribute string
+	index     int
+}
+
+func (s Spec) places() []place {
+	var out []place
+	add := func(to, attribute string, index int) {
+		out = append(out, place{path.Clean(to), attribute, index})
+	}
+	for _, list := range []struct {
+		attribute string
+		binds     []string
+	}{{"volumes", s.Volumes}, {"directories", s.Directories}} {
+		for i, b := range list.binds {
+			if parts := strings.Split(b, ":"); len(parts) > 1 { // else refused by its validator
+				add(parts[1], list.attribute, i)
+			}
 		}
 	}
-	for _, f := range s.Files {
-		if f.Secret {
-			out = append(out, path.Clean(f.Path))
-		}
+	for i, f := range s.Files {
+		add(f.Path, "files", i)
 	}
 	if len(s.AsFiles) > 0 {
-		out = append(out, secret.MountPoint)
+		add(secret.MountPoint, "secrets_as_files", -1)
 	}
-	for to := range s.Options.Tmpfs {
-		out = append(out, path.Clean(to))
+	for _, to := range slices.Sorted(maps.Keys(s.Options.Tmpfs)) {
+		add(to, "options", -1)
 	}
 	return out
 }
 
-// Check refuses what docker would refuse once the old container is down: two
-// mounts at one place, one port of the server published twice.
+// isPlace says that something is mounted at a path of the container.
+func (s Spec) isPlace(to string) bool {
+	return slices.ContainsFunc(s.places(), func(p place) bool { return p.to == path.Clean(to) })
+}
+
+// Check refuses what docker would refuse: two mounts at one place, one port of
+// the server published twice. An error is a *docker.Refusal.
 func (s Spec) Check() error {
-	places := map[string]bool{}
-	for _, to := range s.places() {
-		switch {
-		case to == "/":
-			return errors.New("nothing can be mounted at /")
-		case len(s.AsFiles) > 0 && strings.HasPrefix(to, secret.MountPoint+"/"):
-			return fmt.Errorf("secrets_as_files is mounted at %s, read-only, so that nothing can be mounted at %s", secret.MountPoint, to)
-		case places[to]:
-			return fmt.Errorf("two of volumes, directories, files, secrets_as_files and tmpfs are mounted at %s", to)
+	seen := map[string]bool{}
+	for _, p := range s.places() {
+		refuse := func(why string, a ...any) error {
+			return &docker.Refusal{Attribute: p.attribute, Index: p.index, Why: fmt.Sprintf(why, a...)}
 		}
-		places[to] = true
+		switch {
+		case p.to == "/":
+			return refuse("nothing can be mounted at /")
+		case len(s.AsFiles) > 0 && strings.HasPrefix(p.to, secret.MountPoint+"/"):
+			return refuse("secrets_as_files is mounted at %s, read-only, so that nothing can be mounted at %s", secret.MountPoint, p.to)
+		case seen[p.to]:
+			return refuse("two of volumes, directories, files, secrets_as_files and tmpfs are mounted at %s", p.to)
+		}
+		seen[p.to] = true
 	}
 	var ports []Port
 	for i, given := range s.Ports {
+		refuse := func(why string) error {
+			return &docker.Refusal{Attribute: "ports", Index: i, Why: why}
+		}
 		p, err := ParsePort(given)
 		if err != nil {
-			return err
+			return refuse(err.Error())
 		}
 		if other := slices.IndexFunc(ports, p.clashes); other >= 0 {
-			return fmt.Errorf("%q and %q publish the same port of the server", s.Ports[other], s.Ports[i])
+			return refuse(fmt.Sprintf("%q and %q publish the same port of the server", s.Ports[other], given))
 		}
 		ports = append(ports, p)
 	}
@@ -230,11 +253,10 @@ func (s Spec) carried(old *docker.Container) []string {
 	if old == nil {
 		return nil
 	}
-	taken := s.places()
 	var out []string
 	volumes := anonymous(*old)
 	for _, to := range slices.Sorted(maps.Keys(volumes)) {
-		if !slices.Contains(taken, path.Clean(to)) {
+		if !s.isPlace(to) {
 			out = append(out, volumes[to]+":"+to)
 		}
 	}

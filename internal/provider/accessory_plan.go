@@ -66,7 +66,7 @@ func (r *accessoryResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 	}
 }
 
-// check refuses, while planning, what docker would refuse once the old container is down.
+// check refuses, while planning, what docker would refuse.
 func (m accessoryModel) check(ctx context.Context, diags *diag.Diagnostics) {
 	for _, v := range []attr.Value{m.Ports, m.Volumes, m.Directories, m.Files, m.SecretsAsFiles, m.Options} {
 		if !fullyKnown(ctx, v) {
@@ -75,9 +75,7 @@ func (m accessoryModel) check(ctx context.Context, diags *diag.Diagnostics) {
 	}
 	spec, d := m.spec(ctx)
 	diags.Append(d...)
-	if err := spec.Check(); err != nil {
-		diags.AddError("An accessory that docker can't run", err.Error()+".")
-	}
+	addRefusal(diags, "An accessory that docker can't run", spec.Check())
 }
 
 // setPlanned fills what will be of the container: what is, unless it is replaced.

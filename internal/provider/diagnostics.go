@@ -6,7 +6,9 @@ import (
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 )
 
@@ -20,6 +22,24 @@ func (d *deps) addError(diags *diag.Diagnostics, what, server string, err error)
 		}
 		diags.AddError(d.fleet.Redact(f.Summary()), d.fleet.Redact(f.Detail()))
 	}
+}
+
+// addRefusal adds the error of a spec's Check, nil for none, at the attribute
+// where it knows one.
+func addRefusal(diags *diag.Diagnostics, summary string, err error) {
+	var r *docker.Refusal
+	switch {
+	case err == nil:
+		return
+	case !errors.As(err, &r):
+		diags.AddError(summary, err.Error()+".")
+		return
+	}
+	at := path.Root(r.Attribute)
+	if r.Index >= 0 {
+		at = at.AtListIndex(r.Index)
+	}
+	diags.AddAttributeError(at, summary, err.Error()+".")
 }
 
 // addWarning adds a warning, redacted as errors are.

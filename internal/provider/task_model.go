@@ -85,9 +85,7 @@ func (m *taskModel) setUnknown() {
 // check refuses, while planning, what docker would refuse, and names of secrets that are none.
 func (m taskModel) check(ctx context.Context, set secret.Set, setKnown bool, diags *diag.Diagnostics) {
 	if fullyKnown(ctx, m.Volumes) && fullyKnown(ctx, m.SecretsAsFiles) {
-		if err := m.spec(ctx).Check(); err != nil {
-			diags.AddAttributeError(path.Root("volumes"), "Two mounts at one place", err.Error()+".")
-		}
+		addRefusal(diags, "Two mounts at one place", m.spec(ctx).Check())
 	}
 	if set == nil && !setKnown {
 		return // not even the names are known

@@ -113,20 +113,20 @@ func TestPlanOfSwapAndScript(t *testing.T) {
 	gone := Spec{Docker: Default.Docker, NoSwap: "/swapfile"}
 	moved := Spec{Docker: Default.Docker, Swap: &Swap{File: "/swap2", Size: 2 << 30}, NoSwap: "/swapfile"}
 	script := Spec{Docker: Docker{Install: true, Script: "#!/bin/sh\nget docker\n", LogMaxSize: "10m", LogMaxFile: 3, LiveRestore: true}}
-	const root, make, remove = "check that we are root", "make the swap file /swapfile", "remove the swap file /swapfile"
+	const root, swapOn, swapOff = "check that we are root", "make the swap file /swapfile", "remove the swap file /swapfile"
 	for name, tt := range map[string]struct {
 		want  Spec
 		is    *fleet.Snapshot
 		steps []string
 	}{
-		"none":                {wanted, ready(func(s *fleet.Snapshot) { s.Facts.DiskFree = 100 << 30 }), []string{root, make}},
+		"none":                {wanted, ready(func(s *fleet.Snapshot) { s.Facts.DiskFree = 100 << 30 }), []string{root, swapOn}},
 		"as wanted":           {wanted, ready(swaps(2<<30, true)), nil},
-		"another size":        {wanted, ready(swaps(1<<30, true)), []string{root, make}},
-		"not after a reboot":  {wanted, ready(swaps(2<<30, false)), []string{root, make}},
+		"another size":        {wanted, ready(swaps(1<<30, true)), []string{root, swapOn}},
+		"not after a reboot":  {wanted, ready(swaps(2<<30, false)), []string{root, swapOn}},
 		"nobody's business":   {Default, ready(swaps(2<<30, true)), nil},
-		"shall go":            {gone, ready(swaps(2<<30, true)), []string{root, remove}},
+		"shall go":            {gone, ready(swaps(2<<30, true)), []string{root, swapOff}},
 		"is gone":             {gone, ready(nil), nil},
-		"at another place":    {moved, ready(swaps(2<<30, true)), []string{root, "make the swap file /swap2", remove}},
+		"at another place":    {moved, ready(swaps(2<<30, true)), []string{root, "make the swap file /swap2", swapOff}},
 		"Docker by a script":  {script, ready(func(s *fleet.Snapshot) { bare(s); s.Facts.OS = "fedora" }), []string{root, "wait for the package manager", "write /etc/docker/daemon.json", runScript, "start Docker, now and at boot", "make the network kamal"}},
 		"Docker is there":     {script, ready(nil), nil},
 		"a key needs restart": {Spec{Docker: Docker{LogMaxSize: "10m", LogMaxFile: 3, LiveRestore: true, Keys: map[string]json.RawMessage{"bip": json.RawMessage(`"10.9.0.1/24"`)}}}, ready(nil), []string{root, "write /etc/docker/daemon.json", "restart Docker, where no container runs"}},

@@ -99,10 +99,13 @@ func (s Spec) Key() string {
 }
 
 // Check refuses two volumes at one place, which docker would refuse. It looks
-// at Volumes and AsFiles alone.
+// at Volumes and AsFiles alone. An error is a *docker.Refusal.
 func (s Spec) Check() error {
 	places := map[string]bool{}
-	for _, v := range s.Volumes {
+	for i, v := range s.Volumes {
+		refuse := func(why string) error {
+			return &docker.Refusal{Attribute: "volumes", Index: i, Why: why}
+		}
 		parts := strings.Split(v, ":")
 		if len(parts) < 2 {
 			continue // refused by its validator
@@ -110,9 +113,9 @@ func (s Spec) Check() error {
 		to := path.Clean(parts[1])
 		switch {
 		case places[to]:
-			return fmt.Errorf("two volumes are mounted at %s", to)
+			return refuse("two volumes are mounted at " + to)
 		case len(s.AsFiles) > 0 && to == secret.MountPoint:
-			return fmt.Errorf("a volume is mounted at %s, where the files of secrets_as_files go", to)
+			return refuse("a volume is mounted at " + to + ", where the files of secrets_as_files go")
 		}
 		places[to] = true
 	}

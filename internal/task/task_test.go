@@ -2,6 +2,7 @@ package task
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -173,8 +174,9 @@ func TestCheckRefusesTwoMountsAtOnePlace(t *testing.T) {
 		t.Errorf("a good one: %v", err)
 	}
 	for _, volumes := range [][]string{{"a:/x", "b:/x/"}, {"a:/run/secrets"}} {
-		if err := wanted(func(s *Spec) { s.Volumes = volumes }).Check(); err == nil {
-			t.Errorf("%q passes", volumes)
+		err := wanted(func(s *Spec) { s.Volumes = volumes }).Check()
+		if r := (*docker.Refusal)(nil); !errors.As(err, &r) || r.Index != len(volumes)-1 {
+			t.Errorf("%q: %v, %+v", volumes, err, r)
 		}
 	}
 }
