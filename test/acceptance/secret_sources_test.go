@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,6 +30,10 @@ resource "terraform_data" "name" { input = "late" }
 ephemeral "store_secret" "late" { name = terraform_data.name.output } # not known while planning the first apply
 ephemeral "store_secret" "fresh" { name = "fresh" }
 data "store_secret" "kept" { name = "kept" }
+data "terraform_remote_state" "other" {
+  backend = "local"
+  config  = { path = "STORE/other.tfstate" }
+}
 
 resource "kamal_accessory" "steady" {
   server  = "{{server 0}}"
@@ -37,6 +42,7 @@ resource "kamal_accessory" "steady" {
   image   = "{{image "app:v1"}}"
   secrets = {
     DATA      = data.store_secret.kept.value
+    STATE     = data.terraform_remote_state.other.outputs.password
     LATE      = ephemeral.store_secret.late.value
     SENSITIVE = var.sensitive
     EPHEMERAL = var.ephemeral
@@ -72,11 +78,16 @@ resource "kamal_app_role" "fresh" {
 }
 `
 
+// otherState is the state of another configuration, which has a password for its output.
+const otherState = `{"version": 4, "terraform_version": "1.11.0", "serial": 1, "lineage": "other", "resources": [],
+  "outputs": {"password": {"value": "PASSWORD", "type": "string", "sensitive": true}}}`
+
 // newSources is a workspace with a secrets manager: the directory, a secret a file.
 func newSources(t *testing.T, s *testbed.Server) (w *workspace, store string) {
 	t.Helper()
 	dir := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "terraform-provider-store"), "github.com/kamal-terraform/terraform-provider-kamal/test/store")
+	// With the flags of `make build`, or go compiles all that the two share once more: minutes.
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "terraform-provider-store"), "github.com/kamal-terraform/terraform-provider-kamal/test/store")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building test/store: %v\n%s", err, out)
@@ -92,8 +103,9 @@ func TestSecretsFromEverySource(t *testing.T) {
 	s := bed(t).Server(t, testbed.Debian13)
 	s.SSH(t, "mkdir -p -m 777 /srv/runs")
 	w, store := newSources(t, s)
-	w.Write("main.tf", strings.ReplaceAll(sourcesConfig, "VERSION", "var.secrets_version"))
-	for name, value := range map[string]string{"kept": "from a data source", "late": "from an ephemeral resource"} {
+	w.Write("main.tf", strings.NewReplacer("VERSION", "var.secrets_version", "STORE", store).Replace(sourcesConfig))
+	state := func(password string) string { return strings.Replace(otherState, "PASSWORD", password, 1) }
+	for name, value := range map[string]string{"kept": "from a data source", "late": "from an ephemeral resource", "other.tfstate": state("from another state")} {
 		w.write(filepath.Join(store, name), value)
 	}
 	w.Setenv("TF_VAR_sensitive", "from a sensitive variable")
@@ -103,7 +115,7 @@ func TestSecretsFromEverySource(t *testing.T) {
 		return s.SSH(t, "docker exec $(docker ps -q --filter name='^"+container+"') app env "+name)
 	}
 	w.Apply()
-	for name, want := range map[string]string{"DATA": "a data source", "LATE": "an ephemeral resource", "SENSITIVE": "a sensitive variable", "EPHEMERAL": "an ephemeral variable"} {
+	for name, want := range map[string]string{"DATA": "a data source", "STATE": "another state", "LATE": "an ephemeral resource", "SENSITIVE": "a sensitive variable", "EPHEMERAL": "an ephemeral variable"} {
 		if got := has("shop-steady", name); got != "from "+want {
 			t.Errorf("%s arrived as %q", name, got)
 		}
@@ -116,17 +128,21 @@ func TestSecretsFromEverySource(t *testing.T) {
 
 	// A source that gives another value shows, by the secret's name alone.
 	w.write(filepath.Join(store, "kept"), "another one of the data source")
+	w.write(filepath.Join(store, "other.tfstate"), state("another one of the other state"))
 	w.write(filepath.Join(store, "late"), "another ephemeral one")
 	p := w.Plan()
 	if got := p.NotEmpty(); !slices.Equal(got, []string{"update kamal_accessory.steady"}) || !p.Unknown("kamal_accessory.steady", "secret_digests", "DATA") ||
-		!p.Unknown("kamal_accessory.steady", "secret_digests", "LATE") || p.Unknown("kamal_accessory.steady", "secret_digests", "SENSITIVE") {
+		!p.Unknown("kamal_accessory.steady", "secret_digests", "STATE") || !p.Unknown("kamal_accessory.steady", "secret_digests", "LATE") || p.Unknown("kamal_accessory.steady", "secret_digests", "SENSITIVE") {
 		t.Errorf("plan of other values: %q\n%s", got, p.Text)
 	}
 	w.Apply(p.File)
-	w.PlanEmpty()
-	if data, late := has("shop-steady", "DATA"), has("shop-steady", "LATE"); data != "another one of the data source" || late != "another ephemeral one" {
-		t.Errorf("other values arrived as %q and %q", data, late)
+	for name, want := range map[string]string{"DATA": "another one of the data source", "STATE": "another one of the other state", "LATE": "another ephemeral one"} {
+		if got := has("shop-steady", name); got != want {
+			t.Errorf("another value of %s arrived as %q", name, got)
+		}
 	}
+	wantNoValues(t, w, p, append(tokens(), "from a data source", "from another state", "from an ephemeral resource", "from a sensitive variable",
+		"from an ephemeral variable", "another one of the data source", "another one of the other state", "another ephemeral one"))
 
 	// Tokens that differ each time count with their version alone.
 	if got := tokens(); !slices.Equal(got, first) {
@@ -138,7 +154,6 @@ func TestSecretsFromEverySource(t *testing.T) {
 		t.Errorf("plan of another version: %q", got)
 	}
 	w.Apply(p.File)
-	w.PlanEmpty()
 	second := tokens()
 	if second[0] == first[0] || second[1] == first[1] || runs(t, s, "sources") != "begin ran, end ran, begin ran, end ran" {
 		t.Errorf("with another version: tokens %q, then %q, runs %q", first, second, runs(t, s, "sources"))
@@ -146,7 +161,7 @@ func TestSecretsFromEverySource(t *testing.T) {
 
 	// Without a version each plan has another value, which is what it says; an
 	// apply hands over the one that it gets, and no promise is broken.
-	w.Write("main.tf", strings.ReplaceAll(sourcesConfig, "VERSION", "null"))
+	w.Write("main.tf", strings.NewReplacer("VERSION", "null", "STORE", store).Replace(sourcesConfig))
 	w.Apply(NoEmptyPlanCheck)
 	if p := w.Plan(); !slices.Equal(p.NotEmpty(), []string{"update kamal_accessory.fresh", "update kamal_app_role.fresh", "update kamal_task.fresh"}) {
 		t.Errorf("plan without a version: %q", p.NotEmpty())
@@ -155,4 +170,31 @@ func TestSecretsFromEverySource(t *testing.T) {
 		t.Errorf("without a version: tokens %q, then %q", second, third)
 	}
 	w.Apply(NoEmptyPlanCheck)
+}
+
+// wantNoValues looks for secrets in what the plan and the state have of the
+// provider's own resources: a data source's values are in both, in its place.
+func wantNoValues(t *testing.T, w *workspace, p *Plan, values []string) {
+	t.Helper()
+	found, n := newLeaks(values), 0
+	look := func(what, address string, attributes any) {
+		if !strings.HasPrefix(address, "kamal_") {
+			return
+		}
+		text, err := json.Marshal(attributes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+		found.text(t, what+" of "+address, string(text))
+	}
+	for _, r := range p.JSON.ResourceChanges {
+		look("plan", r.Address, r.Change)
+	}
+	for _, r := range w.resources() {
+		look("state", r.Address, r)
+	}
+	if n != 8 {
+		t.Errorf("looked at %d, want four resources in plan and state", n)
+	}
 }
