@@ -88,7 +88,12 @@ func (r *taskResource) Create(ctx context.Context, req resource.CreateRequest, r
 // Read keeps the state as it is. A run that is over is history, which no look
 // at the server can change: a refresh costs no call, and works for a server
 // that is down.
-func (r *taskResource) Read(context.Context, resource.ReadRequest, *resource.ReadResponse) {}
+func (r *taskResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	// A state that a CLI wrote in the middle of an apply has no identity.
+	var m taskModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	resp.Diagnostics.Append(resp.Identity.Set(ctx, m.identity())...)
+}
 
 // Update runs the command if what triggers it has changed. Where it fails the
 // state stays as it was, so that the next plan shows the change again.
