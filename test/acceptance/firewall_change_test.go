@@ -114,7 +114,7 @@ func TestFirewallGuardsFromBeforeDockerStarts(t *testing.T) {
 				"reboot":            func() { s.Reboot(t) },
 				"restart of Docker": func() { s.SSH(t, "systemctl restart docker") },
 			} {
-				closed, allowed := sc.stranger.watch(s.Address, 5432, time.Millisecond), sc.stranger.watch(s.Address, 8080, time.Millisecond)
+				closed, allowed := sc.stranger.watch(s.Address, 5432, time.Millisecond), sc.stranger.watch(s.Address, 8080, 20*time.Millisecond)
 				restart()
 				sc.stranger.waitFor(t, s.Address, 8080, "web")
 				closed.end(t)

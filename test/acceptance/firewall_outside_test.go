@@ -127,11 +127,14 @@ func (o *outsider) ask(network, address string, bound time.Duration) string {
 	return askOn(c, bound)
 }
 
+// patient is how long who expects an answer waits for it: a busy machine is slow.
+const patient = 10 * time.Second
+
 // waitFor waits until a service answers with its name.
 func (o *outsider) waitFor(t *testing.T, address string, port int, name string) {
 	t.Helper()
 	eventually(t, time.Minute, fmt.Sprintf("%s answers at %s port %d", name, address, port), func() bool {
-		return o.ask("tcp", net.JoinHostPort(address, fmt.Sprint(port)), time.Second) == name
+		return o.ask("tcp", net.JoinHostPort(address, fmt.Sprint(port)), patient) == name
 	})
 }
 

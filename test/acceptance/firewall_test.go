@@ -171,8 +171,12 @@ func (sc *scene) check(when string, guarded bool) {
 	for i := range rows {
 		r := &rows[i]
 		wg.Go(func() {
+			bound := patient
+			if r.want == "" {
+				bound = time.Second
+			}
 			for end := time.Now().Add(time.Minute); ; {
-				if r.got = sc.observed(r.try, r.v, time.Second); r.got == r.want || r.want == "" || time.Now().After(end) {
+				if r.got = sc.observed(r.try, r.v, bound); r.got == r.want || r.want == "" || time.Now().After(end) {
 					return
 				}
 			}
