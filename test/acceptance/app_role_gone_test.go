@@ -60,6 +60,7 @@ func TestAppRoleWithoutAPort(t *testing.T) {
 }
 
 func TestAppRoleWithoutDockerOrServer(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)

@@ -116,6 +116,7 @@ func TestAppRoleTakesOverWhatKamalDeployed(t *testing.T) {
 }
 
 func TestAppRoleStagingBesideProduction(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	w := newWorkspace(t, s)

@@ -123,6 +123,7 @@ output "service" { value = kamal_app_role.web.proxy.service }
 
 // Twenty resources on one server are refreshed by one remote call.
 func TestAppRolesOfOneServerAreRefreshedInOneCall(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)

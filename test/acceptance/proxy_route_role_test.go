@@ -54,6 +54,7 @@ resource "kamal_proxy_route" "old" {
 // that TLS at kamal-proxy: neither a swap nor a move of hosts leaves a diff.
 // The SSH user is not root, and not in group docker.
 func TestRoutesOfRolesStayAsTheyAreWhenRolesAreSwapped(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	bootProxyAs(t, s, testbed.User)

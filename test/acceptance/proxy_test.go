@@ -388,6 +388,7 @@ func TestProxyBootedThroughSudoKeepsItsFilesTheUsers(t *testing.T) {
 }
 
 func TestProxyReplacedKeepsTheRoutesOfThisProvider(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	w := newWorkspace(t, s)

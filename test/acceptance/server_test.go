@@ -138,6 +138,7 @@ func TestServerIsImportedByIdentity(t *testing.T) {
 }
 
 func TestServerLeavesAnExistingDaemonJSONAndARunningDockerAlone(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)
@@ -289,6 +290,7 @@ func TestServerThatIsLostCanBeDestroyed(t *testing.T) {
 }
 
 func TestServerMovesToAnotherMachine(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	old, next := bed(t).Server(t, testbed.Debian13), bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, old, next)
@@ -368,6 +370,7 @@ resource "kamal_proxy" "web" {
 }
 
 func TestServerPinsTheFirstHostKeyAndTellsAnotherMachine(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)

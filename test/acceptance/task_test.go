@@ -217,6 +217,7 @@ resource "kamal_app_role" "web" {
 }
 
 func TestTaskSecrets(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	w := newTask(t, s, "shop")
