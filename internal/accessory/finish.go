@@ -127,8 +127,7 @@ func (j *job) oldFiles() sshexec.Step {
 // docker made for the container count as created, those that an earlier
 // container brought along do not.
 func (j *job) ownedStep() sshexec.Step {
-	m := kamal.WriteMark(j.mark(kamal.MarkOwned, append(j.fresh, j.newAnonymous()...)))
-	return m
+	return kamal.WriteMark(j.mark(kamal.MarkOwned, append(j.fresh, j.newAnonymous()...)))
 }
 
 // newAnonymous are the anonymous volumes of the image, by its declaration;

@@ -54,11 +54,7 @@ func (j *job) giveUp(ctx context.Context, cause error) error {
 	b.Add("rm", sshexec.Step{Title: "remove the new container", Script: fmt.Sprintf(
 		`for c in %s %s; do id=$(docker container inspect -f '{{.Id}}' "$c" 2>/dev/null) || continue; [ "$id" = %s ] || docker rm --force --volumes "$id" || exit; done`,
 		name, sshexec.Quote(j.next), sshexec.Quote(keep))})
-	for _, m := range []secret.Mount{j.mounts.secrets, j.mounts.files} {
-		if !m.Empty() {
-			b.Add("mount", m.Remove())
-		}
-	}
+	j.dropMounts(b)
 	if old != nil {
 		b.Add("rename", sshexec.Step{Title: "give the old container its name back", Script: fmt.Sprintf(
 			`[ "$(docker container inspect -f '{{.Name}}' %[1]s)" = /%[2]s ] || docker rename %[1]s %[2]s`, old.ID, name)})
@@ -98,16 +94,21 @@ func (j *job) dropUnmade(ctx context.Context, f *fleet.Failure) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
 	b := j.batch("remove what was there for the new container only")
-	for _, m := range []secret.Mount{j.mounts.secrets, j.mounts.files} {
-		if !m.Empty() {
-			b.Add("mount", m.Remove())
-		}
-	}
+	j.dropMounts(b)
 	b.Add("unlock", kamal.Unlock(j.Spec.Service, j.fleet.Run))
 	// What stays because this fails, the next apply removes.
 	res, _ := j.change(ctx, b)
 	j.locked = !b.Done(res, "unlock")
 	return f
+}
+
+// dropMounts removes the secret files of the new container.
+func (j *job) dropMounts(b *fleet.Batch) {
+	for _, m := range []secret.Mount{j.mounts.secrets, j.mounts.files} {
+		if !m.Empty() {
+			b.Add("mount", m.Remove())
+		}
+	}
 }
 
 // addUndo takes away what a failed create made. Nobody has used its data: the

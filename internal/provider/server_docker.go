@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/docker/go-units"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
@@ -279,6 +278,6 @@ func (m *serverModel) refreshSwap(f fleet.Facts) {
 	case have == nil:
 		m.Swap = nil
 	case *have != *want:
-		m.Swap = &swapModel{File: m.Swap.File, Size: types.StringValue(strings.ToLower(strconv.FormatInt(have.Size>>20, 10) + "m"))}
+		m.Swap = &swapModel{File: m.Swap.File, Size: types.StringValue(strconv.FormatInt(have.Size>>20, 10) + "m")}
 	}
 }

@@ -16,11 +16,10 @@ import (
 )
 
 var (
-	_ resource.ResourceWithConfigure   = &serverResource{}
-	_ resource.ResourceWithIdentity    = &serverResource{}
-	_ resource.ResourceWithImportState = &serverResource{}
-	_ resource.ResourceWithModifyPlan  = &serverResource{}
-
+	_ resource.ResourceWithConfigure      = &serverResource{}
+	_ resource.ResourceWithIdentity       = &serverResource{}
+	_ resource.ResourceWithImportState    = &serverResource{}
+	_ resource.ResourceWithModifyPlan     = &serverResource{}
 	_ resource.ResourceWithValidateConfig = &serverResource{}
 )
 
