@@ -31,10 +31,12 @@ proxystate() {
     s=$(docker cp kamal-proxy:` + stateFile + ` - 2>/dev/null | tar -xOf - 2>/dev/null)
     case $s in '['*']'|null) printf '%s' "$s"; return 0;; esac
     if [ -z "$s" ]; then
-      docker container inspect kamal-proxy >/dev/null 2>&1 || return 70
-      if l=$(docker cp kamal-proxy:/home/kamal-proxy/.config/kamal-proxy - 2>/dev/null | tar -tf - 2>/dev/null); then
-        case $l in *kamal-proxy.state*) ;; *) printf '[]'; return 0;; esac
-      fi
+      l=$(docker cp kamal-proxy:/home/kamal-proxy/.config/kamal-proxy - 2>/dev/null | tar -tf - 2>/dev/null)
+      case $l in
+        *kamal-proxy.state*) ;;
+        ?*) printf '[]'; return 0;;
+        *) docker container inspect kamal-proxy >/dev/null 2>&1 || return 70;;
+      esac
     fi
     sleep 0.1
   done
@@ -96,36 +98,6 @@ printf '%s\n' "$i"`
 
 const daemonScript = `[ ! -f /etc/docker/daemon.json ] || cat /etc/docker/daemon.json`
 
-// The lists change under us: a container that goes between ps and inspect is
-// no failure, so both are asked again.
-const containersScript = `
-n=0
-while :; do
-  ids=$(docker ps --all --quiet --no-trunc) || exit
-  [ -n "$ids" ] || exit 0
-  n=$((n + 1))
-  if out=$(docker container inspect $ids); then printf '%s\n' "$out"; exit 0; fi
-  [ $n -lt 5 ] || exit 1
-done`
-
-const imagesScript = `
-n=0
-while :; do
-  ids=$(docker image ls --quiet --no-trunc) || exit
-  [ -n "$ids" ] || exit 0
-  ids=$(printf '%s\n' "$ids" | sort -u)
-  n=$((n + 1))
-  if out=$(docker image inspect $ids); then printf '%s\n' "$out"; exit 0; fi
-  [ $n -lt 5 ] || exit 1
-done`
-
-const networkScript = `docker network ls --quiet --filter name='^` + kamal.Network + `$'`
-
-const proxyScript = `s=$(proxystate); r=$?
-[ $r != 70 ] || exit 0
-[ $r = 0 ] || exit $r
-printf '%s' "$s"`
-
 // A certificate with an old one beside it was not deployed yet: its run was killed.
 const certificatesScript = `
 for f in ` + kamal.ProxyAppsConfigDir + `/*/tls/*/cert.pem; do
@@ -157,10 +129,7 @@ const (
 	stepCertificates
 	stepEnvFiles
 	stepSecretFiles
-	stepContainers
-	stepImages
-	stepNetwork
-	stepProxy
+	stepObjects
 	stepFirewall
 )
 
@@ -174,10 +143,7 @@ func observeSteps() []sshexec.Step {
 		stepCertificates: {Title: "read the proxy's certificates", Script: certificatesScript, KeepGoing: true},
 		stepEnvFiles:     {Title: "list the names in the env files", Script: envFilesScript, KeepGoing: true},
 		stepSecretFiles:  {Title: "read the secret files", Script: secretFilesScript, KeepGoing: true},
-		stepContainers:   {Title: "list the containers", Script: containersScript, KeepGoing: true},
-		stepImages:       {Title: "list the images", Script: imagesScript, KeepGoing: true},
-		stepNetwork:      {Title: "look for the network", Script: networkScript, KeepGoing: true},
-		stepProxy:        {Title: "read kamal-proxy's routes", Script: proxyScript, KeepGoing: true},
+		stepObjects:      {Title: "list docker's containers and images", Script: objectsScript, KeepGoing: true},
 		stepFirewall:     {Title: "read the firewall's rules", Script: firewallScript, KeepGoing: true},
 	}
 }

@@ -40,10 +40,15 @@ func observed(t *testing.T, version string) []sshexec.StepResult {
 	steps[stepFacts].Stdout = []byte(factsOutput)
 	steps[stepDocker].Stdout = []byte("enabled\n" + version + "\tjson-file\tx86_64\tinactive\n")
 	short := strings.Join(strings.Split(version, ".")[:2], ".")
-	steps[stepContainers].Stdout = recorded(t, "container-"+short)
-	steps[stepImages].Stdout = recorded(t, "image-"+short)
-	steps[stepNetwork].Stdout = []byte("bba84ba0f244\n")
+	// One inspect of both prints one list.
+	both := bytes.TrimRight(recorded(t, "container-"+short), "]\n ")
+	both = append(append(both, ','), bytes.TrimLeft(recorded(t, "image-"+short), "[\n ")...)
+	steps[stepObjects].Stdout = objects("kamal", string(both), "")
 	return steps
+}
+
+func objects(network, inspected, state string) []byte {
+	return []byte(strings.Join([]string{network, inspected, state}, objectsSeparator))
 }
 
 func TestSnapshotOfRealDockers(t *testing.T) {
@@ -96,8 +101,7 @@ func TestSnapshotOfRealDockers(t *testing.T) {
 func TestSnapshotWithAProxy(t *testing.T) {
 	t.Parallel()
 	steps := observed(t, "26.1.5+dfsg1")
-	steps[stepContainers].Stdout = bytes.ReplaceAll(steps[stepContainers].Stdout, []byte("/shop-web-v1"), []byte("/kamal-proxy"))
-	steps[stepProxy].Stdout = []byte("[]")
+	steps[stepObjects].Stdout = append(bytes.ReplaceAll(steps[stepObjects].Stdout, []byte("/shop-web-v1"), []byte("/kamal-proxy")), "[]"...)
 	s, err := parseSnapshot("10.0.0.1", steps)
 	if err != nil {
 		t.Fatal(err)
@@ -125,9 +129,7 @@ func TestSnapshotWithoutDocker(t *testing.T) {
 			t.Parallel()
 			steps := observed(t, "26.1.5")
 			steps[stepDocker] = sshexec.StepResult{Ran: true, Stdout: []byte(tt.out), Stderr: []byte(tt.err), ExitCode: tt.code}
-			for _, i := range []int{stepContainers, stepImages, stepNetwork, stepProxy} {
-				steps[i] = sshexec.StepResult{Ran: true, ExitCode: 127, Stderr: []byte("docker: not found")}
-			}
+			steps[stepObjects] = sshexec.StepResult{Ran: true, ExitCode: 127, Stderr: []byte("docker: not found")}
 			s, err := parseSnapshot("10.0.0.1", steps)
 			if err != nil {
 				t.Fatal(err)
@@ -141,7 +143,7 @@ func TestSnapshotWithoutDocker(t *testing.T) {
 
 func TestSnapshotIsRefusedWhereAnAnswerMakesNoSense(t *testing.T) {
 	t.Parallel()
-	for _, i := range []int{stepFacts, stepDaemon, stepMarks, stepCertificates, stepContainers, stepImages, stepNetwork, stepProxy, stepFirewall} {
+	for _, i := range []int{stepFacts, stepDaemon, stepMarks, stepCertificates, stepObjects, stepFirewall} {
 		steps := observed(t, "20.10.24")
 		steps[i].ExitCode, steps[i].Stderr = 1, []byte("out of luck")
 		_, err := parseSnapshot("10.0.0.1", steps)
@@ -150,11 +152,18 @@ func TestSnapshotIsRefusedWhereAnAnswerMakesNoSense(t *testing.T) {
 			t.Errorf("%s: %v", observeSteps()[i].Title, err)
 		}
 	}
-	for i, text := range map[int]string{stepContainers: "[{", stepImages: "no JSON", stepMarks: "5\t{broken"} {
+	for _, tt := range []struct {
+		step int
+		text string
+	}{
+		{stepObjects, ""}, {stepObjects, "kamal" + objectsSeparator + "[]"},
+		{stepObjects, string(objects("", "[{", ""))}, {stepObjects, string(objects("", "[1]", ""))}, {stepObjects, string(objects("", "no JSON", ""))},
+		{stepMarks, "5\t{broken"},
+	} {
 		steps := observed(t, "20.10.24")
-		steps[i].Stdout = []byte(text)
+		steps[tt.step].Stdout = []byte(tt.text)
 		if _, err := parseSnapshot("10.0.0.1", steps); err == nil {
-			t.Errorf("%s: %q is accepted", observeSteps()[i].Title, text)
+			t.Errorf("%s: %q is accepted", observeSteps()[tt.step].Title, tt.text)
 		}
 	}
 }
@@ -222,36 +231,47 @@ func TestDockersWithoutADaemonSayWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestContainersThatGoWhileTheyAreListedAreNoFailure(t *testing.T) {
+func TestObjectsThatGoWhileTheyAreListedAreNoFailure(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct {
-		script, list string
-	}{
-		"containers": {containersScript, "ps"},
-		"images":     {imagesScript, "image ls"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			docker := `echo x >> calls
+	for _, goes := range []string{"ps", "image ls"} {
+		docker := `echo x >> calls
 case "$*" in
-  "` + tt.list + `"*) echo 1; [ $(wc -l < calls) -gt 2 ] || echo gone;;
-  *" inspect 1") echo '[{"Id":"1"}]';;
-  *) echo '[]'; echo "Error: No such object: gone" >&2; exit 1;;
+  "` + goes + `"*) [ $(wc -l < calls) -gt 3 ] || echo "gone|||";;
+  "ps "*) echo "1|kamal|shop-web|Up 2 hours"; echo "2||old|Exited (0)";;
+  "image ls"*) echo sha256:a; echo sha256:b; echo sha256:a;;
+  "inspect "*gone*) echo '[]'; echo "Error: No such object: gone" >&2; exit 1;;
+  "inspect "*) shift; echo "[\"$*\"]";;
+  "network ls"*) ;;
+  *) echo "unexpected: $*" >&2; exit 9;;
 esac`
-			if out, errs, code := sh(t, tt.script, map[string]string{"docker": docker}); code != 0 || out != "[{\"Id\":\"1\"}]\n" {
-				t.Errorf("exit code %d, %q, %q", code, out, errs)
-			}
-			never := `case "$*" in "` + tt.list + `"*) echo gone;; *) echo "Error: broken" >&2; exit 1;; esac`
-			if _, errs, code := sh(t, tt.script, map[string]string{"docker": never}); code == 0 || !strings.Contains(errs, "broken") {
-				t.Errorf("exit code %d, %q", code, errs)
-			}
-			if out, errs, code := sh(t, tt.script, map[string]string{"docker": "exit 0"}); code != 0 || out != "" {
-				t.Errorf("with none: exit code %d, %q, %q", code, out, errs)
-			}
-			if _, errs, code := sh(t, tt.script, map[string]string{"docker": "echo down >&2; exit 1"}); code == 0 || !strings.Contains(errs, "down") {
-				t.Errorf("with no daemon: exit code %d, %q", code, errs)
-			}
-		})
+		want := map[string]string{"ps": string(objects("", `["sha256:a sha256:b"]`, "")), "image ls": string(objects("kamal", `["1 2"]`, ""))}[goes]
+		if out, errs, code := sh(t, objectsScript, map[string]string{"docker": docker}); code != 0 || out != want {
+			t.Errorf("%s: exit code %d, %q, want %q, %q", goes, code, out, want, errs)
+		}
+		never := `case "$*" in "` + goes + `"*) echo gone;; inspect*) echo "Error: broken" >&2; exit 1;; esac`
+		if _, errs, code := sh(t, objectsScript, map[string]string{"docker": never}); code == 0 || !strings.Contains(errs, "broken") {
+			t.Errorf("%s: exit code %d, %q", goes, code, errs)
+		}
+	}
+	if out, errs, code := sh(t, objectsScript, map[string]string{"docker": "exit 0"}); code != 0 || out != string(objects("", "", "")) {
+		t.Errorf("with none: exit code %d, %q, %q", code, out, errs)
+	}
+	if _, errs, code := sh(t, objectsScript, map[string]string{"docker": "echo down >&2; exit 1"}); code == 0 || !strings.Contains(errs, "down") {
+		t.Errorf("with no daemon: exit code %d, %q", code, errs)
+	}
+}
+
+// Each start of docker's client costs: five are enough for a whole server.
+func TestObjectsAreListedInFewCalls(t *testing.T) {
+	t.Parallel()
+	docker := strings.Replace(stateDocker, `case "$*" in`, `echo "$*" >> calls
+case "$*" in
+  "ps "*) echo "1|bridge,kamal|kamal-proxy|Up 2 hours";;
+  "image ls"*) echo sha256:a;;
+  "inspect 1 sha256:a") echo "[]";;`, 1)
+	out, errs, code := sh(t, "printf '[]' > state.last\n"+StatePrelude+"("+objectsScript+"\n); wc -l < calls", map[string]string{"docker": docker})
+	if want := string(objects("kamal", "[]", "[]")) + "4\n"; code != 0 || out != want {
+		t.Errorf("exit code %d, %q, want %q, %q", code, out, want, errs)
 	}
 }
 
@@ -263,7 +283,7 @@ case "$*" in
     echo x >> reads; n=$(wc -l < reads); f=state.$n; [ -f $f ] || f=state.last
     [ -f $f ] || exit 1
     cp $f kamal-proxy.state; tar -cf - kamal-proxy.state;;
-  "cp kamal-proxy:/home/kamal-proxy/.config/kamal-proxy -") mkdir -p kamal-proxy; [ ! -f state.last ] || touch kamal-proxy/kamal-proxy.state; tar -cf - kamal-proxy;;
+  "cp kamal-proxy:/home/kamal-proxy/.config/kamal-proxy -") mkdir -p kamal-proxy; [ ! -f none ] || exit 1; [ ! -f state.last ] || touch kamal-proxy/kamal-proxy.state; tar -cf - kamal-proxy;;
   "container inspect kamal-proxy") [ ! -f none ];;
   *) echo "unexpected: $*" >&2; exit 9;;
 esac`
@@ -288,7 +308,7 @@ func TestStateOfTheProxyIsReadWhole(t *testing.T) {
 			for f, content := range tt.files {
 				setup.WriteString("printf %s " + sshexec.Quote(content) + " > " + f + "\n")
 			}
-			out, errs, code := sh(t, setup.String()+StatePrelude+proxyScript, map[string]string{"docker": stateDocker, "sleep": ":"})
+			out, errs, code := sh(t, setup.String()+StatePrelude+"proxystate; r=$?; [ $r != 70 ] || exit 0; exit $r", map[string]string{"docker": stateDocker, "sleep": ":"})
 			if out != tt.out || code != tt.code {
 				t.Errorf("exit code %d, %q, %q", code, out, errs)
 			}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
@@ -43,20 +42,11 @@ func parseSnapshot(server string, steps []sshexec.StepResult) (*Snapshot, error)
 	if !s.Docker.Running {
 		return s, nil
 	}
-	for _, i := range []int{stepContainers, stepImages, stepNetwork, stepProxy} {
-		if err := failed(steps[i], server); err != nil {
-			return nil, err
-		}
-	}
-	if s.Containers, err = docker.ParseContainers(steps[stepContainers].Stdout); err != nil {
+	if err := failed(steps[stepObjects], server); err != nil {
 		return nil, err
 	}
-	if s.Images, err = docker.ParseImages(steps[stepImages].Stdout); err != nil {
+	if err := parseObjects(steps[stepObjects].Stdout, s); err != nil {
 		return nil, err
-	}
-	s.Network = strings.TrimSpace(string(steps[stepNetwork].Stdout)) != ""
-	if s.Proxy.Container = s.Container("kamal-proxy"); s.Proxy.Container != nil {
-		s.Proxy = s.Proxy.NewProxyState(string(steps[stepProxy].Stdout))
 	}
 	return s, nil
 }

@@ -173,7 +173,6 @@ docker run --detach --name shop-db --label service=shop-db --label team=by-hand 
 		t.Errorf("before the apply, volumes are %s", got)
 	}
 	w.Apply(p.File)
-	w.PlanEmpty()
 	wantSame(t, "the container", configured, shown())
 	wantLife(t, s, "after the repair", "calm")
 }
@@ -192,7 +191,6 @@ func TestAccessoryImportByIdentity(t *testing.T) {
 		t.Errorf("the import plans %s of %q:\n%s", p.Actions(db), got, p.Text)
 	}
 	w.Apply(p.File)
-	w.PlanEmpty()
 	w.Remove("import.tf")
 	w.PlanEmpty()
 	if got := inspect(t, s, "shop-db", ".Id"); got != id {

@@ -118,10 +118,10 @@ func TestAppRoleFailuresSayWhyAndLeaveTheServerAlone(t *testing.T) {
 			if tt.after != "" {
 				s.SSH(t, tt.after)
 			}
-			w.Setenv("TF_VAR_image", w.Bed.Image("app:v1"))
-			w.PlanEmpty()
 		})
 	}
+	w.Setenv("TF_VAR_image", w.Bed.Image("app:v1"))
+	w.PlanEmpty()
 
 	t.Run("verify", func(t *testing.T) {
 		w := w.in(t)

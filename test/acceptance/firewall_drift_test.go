@@ -11,6 +11,7 @@ import (
 )
 
 func TestFirewallTellsDriftAndMendsIt(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	s.SSH(t, withoutProxy)

@@ -204,7 +204,15 @@ func (w *watch) end(t *testing.T) {
 	}
 }
 
-// run keeps the last thousand attempts open, so that each has time to be answered.
+// An attempt is one connection of a watch. Asked: it stands, and the question is sent.
+type attempt struct {
+	fd            int
+	asked, closed bool
+}
+
+// run keeps the last thousand attempts open, so that each has time to be
+// answered. Only those with news are looked at: whatever time a watch takes is
+// missing to the server that it watches.
 func (w *watch) run(address string, port int, every time.Duration) error {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {
@@ -214,58 +222,90 @@ func (w *watch) run(address string, port int, every time.Duration) error {
 	if ip.Is6() {
 		family, to = unix.AF_INET6, &unix.SockaddrInet6{Port: port, Addr: ip.As16()}
 	}
-	var open []unix.PollFd
+	news, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(news)
+	var queue []*attempt
+	open := map[int]*attempt{}
+	end := func(a *attempt) {
+		unix.Close(a.fd)
+		a.closed = true
+		delete(open, a.fd)
+	}
 	defer func() {
-		for _, f := range open {
-			unix.Close(int(f.Fd))
+		for _, a := range open {
+			unix.Close(a.fd)
 		}
 	}()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	events := make([]unix.EpollEvent, 100)
 	for {
 		select {
 		case <-w.stop:
 			return nil
 		case <-tick.C:
 		}
-		fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		a, err := begin(family, to)
 		if err != nil {
 			return err
 		}
-		// At its end the port is free again at once, or they would run out.
-		if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
-			return err
-		}
-		switch err := unix.Connect(fd, to); err {
-		case nil, unix.EINPROGRESS, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ECONNREFUSED:
-		default:
-			return fmt.Errorf("connect: %w", err)
-		}
 		w.tried++
-		open = append(open, unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT})
-		if _, err := unix.Poll(open, 0); err != nil && err != unix.EINTR {
+		open[a.fd], queue = a, append(queue, a)
+		if err := unix.EpollCtl(news, unix.EPOLL_CTL_ADD, a.fd, &unix.EpollEvent{Events: unix.EPOLLOUT, Fd: int32(a.fd)}); err != nil {
 			return err
 		}
-		kept := open[:0]
-		for i, f := range open {
+		n, err := unix.EpollWait(news, events, 0)
+		if err != nil && err != unix.EINTR {
+			return err
+		}
+		for _, e := range events[:max(n, 0)] {
+			a := open[int(e.Fd)]
 			switch {
-			case f.Revents&unix.POLLIN != 0 && answers(int(f.Fd)):
+			case a.asked && answers(a.fd):
 				w.reached++
-			case f.Revents == unix.POLLOUT: // connected
-				if _, err := unix.Write(int(f.Fd), []byte("who\n")); err == nil {
-					kept = append(kept, unix.PollFd{Fd: f.Fd, Events: unix.POLLIN})
+			case !a.asked && e.Events == unix.EPOLLOUT: // connected
+				a.asked = true
+				_, err := unix.Write(a.fd, []byte("who\n"))
+				if err == nil {
+					err = unix.EpollCtl(news, unix.EPOLL_CTL_MOD, a.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: e.Fd})
+				}
+				if err == nil {
 					continue
 				}
 				w.lost++
-			case f.Revents == 0 && len(open)-i <= 1000:
-				kept = append(kept, f)
-				continue
 			default:
 				w.lost++
 			}
-			unix.Close(int(f.Fd))
+			end(a)
 		}
-		open = kept
+		if len(queue) > 1000 {
+			if a := queue[0]; !a.closed {
+				w.lost++
+				end(a)
+			}
+			queue = queue[1:]
+		}
+	}
+}
+
+// begin begins to connect.
+func begin(family int, to unix.Sockaddr) (*attempt, error) {
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	// At its end the port is free again at once, or they would run out.
+	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+		return nil, err
+	}
+	switch err := unix.Connect(fd, to); err {
+	case nil, unix.EINPROGRESS, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ECONNREFUSED:
+		return &attempt{fd: fd}, nil
+	default:
+		return nil, fmt.Errorf("connect: %w", err)
 	}
 }
 

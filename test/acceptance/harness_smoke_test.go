@@ -23,7 +23,7 @@ output "v" { value = terraform_data.a.output }
 		t.Errorf("first plan: %s", got)
 	}
 	w.Apply()
-	if got := dig(w.State("terraform_data.a"), "output"); got != "one" {
+	if got := dig(w.State("terraform_data.a"), "output", "value"); got != "one" {
 		t.Errorf("state: %v", got)
 	}
 	w.Setenv("TF_VAR_v", "two")

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"text/template"
 
-	tfjson "github.com/hashicorp/terraform-json"
-
 	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
@@ -289,7 +287,7 @@ func (w *workspace) State(address string) map[string]any {
 	w.t.Helper()
 	for _, r := range w.resources() {
 		if r.Address == address {
-			return r.AttributeValues
+			return r.Values
 		}
 	}
 	return nil
@@ -309,34 +307,62 @@ func (w *workspace) Addresses() []string {
 // Output returns an output's value, nil if there is none.
 func (w *workspace) Output(name string) any {
 	w.t.Helper()
-	state := w.show()
-	if state.Values == nil || state.Values.Outputs[name] == nil {
-		return nil
-	}
-	return state.Values.Outputs[name].Value
+	return w.state().Outputs[name].Value
 }
 
-func (w *workspace) show() *tfjson.State {
-	w.t.Helper()
-	var state tfjson.State
-	if err := json.Unmarshal([]byte(w.must(w.run("show", "-json")).stdout), &state); err != nil {
-		w.t.Fatal(err)
-	}
-	return &state
-}
-
-func (w *workspace) resources() []*tfjson.StateResource {
-	w.t.Helper()
-	var out []*tfjson.StateResource
-	var walk func(*tfjson.StateModule)
-	walk = func(m *tfjson.StateModule) {
-		out = append(out, m.Resources...)
-		for _, child := range m.ChildModules {
-			walk(child)
+// stateFile is what a test wants to know of a state file. It is read as it is:
+// starting the CLI's show for each question took a good part of a run's time.
+type stateFile struct {
+	Outputs   map[string]struct{ Value any }
+	Resources []struct {
+		Module, Mode, Type, Name string
+		Instances                []struct {
+			Key        any `json:"index_key"`
+			Attributes map[string]any
 		}
 	}
-	if state := w.show(); state.Values != nil && state.Values.RootModule != nil {
-		walk(state.Values.RootModule)
+}
+
+// stateResource is one resource in the state.
+type stateResource struct {
+	Address string
+	Values  map[string]any
+}
+
+func (w *workspace) state() (state stateFile) {
+	w.t.Helper()
+	text, err := os.ReadFile(filepath.Join(w.Dir, "terraform.tfstate"))
+	if err == nil {
+		err = json.Unmarshal(text, &state)
+	}
+	if err != nil && !os.IsNotExist(err) {
+		w.t.Fatal(err)
+	}
+	return state
+}
+
+func (w *workspace) resources() []stateResource {
+	w.t.Helper()
+	var out []stateResource
+	for _, r := range w.state().Resources {
+		address := r.Type + "." + r.Name
+		if r.Mode == "data" {
+			address = "data." + address
+		}
+		if r.Module != "" {
+			address = r.Module + "." + address
+		}
+		for _, i := range r.Instances {
+			key := ""
+			if i.Key != nil {
+				text, err := json.Marshal(i.Key)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				key = "[" + string(text) + "]"
+			}
+			out = append(out, stateResource{address + key, i.Attributes})
+		}
 	}
 	return out
 }

@@ -100,9 +100,11 @@ func proxyLife(t *testing.T, kind testbed.Kind) {
 		t.Errorf("first plan:\n%s", p.Text)
 	}
 	w.Apply()
-	s.SSH(t, `[ "$(docker inspect --format '{{.HostConfig.RestartPolicy.Name}} {{.HostConfig.NetworkMode}} {{index .HostConfig.LogConfig.Config "max-size"}} {{.HostConfig.Binds}}' kamal-proxy)" = \
-		'unless-stopped kamal 10m [kamal-proxy-config:/home/kamal-proxy/.config/kamal-proxy /root/.kamal/proxy/apps-config:/home/kamal-proxy/.apps-config]' ]
-		docker port kamal-proxy 80 | grep -qxF 0.0.0.0:80 && docker port kamal-proxy 443 | grep -qxF 0.0.0.0:443
+	s.SSH(t, `[ "$(docker inspect --format '{{.HostConfig.RestartPolicy.Name}} {{.HostConfig.NetworkMode}} {{index .HostConfig.LogConfig.Config "max-size"}} ' kamal-proxy)" = 'unless-stopped kamal 10m ' ]
+		docker inspect --format '{{range .HostConfig.Binds}}{{println .}}{{end}}' kamal-proxy > binds
+		grep -qxF kamal-proxy-config:/home/kamal-proxy/.config/kamal-proxy binds
+		grep -qxF /root/.kamal/proxy/apps-config:/home/kamal-proxy/.apps-config binds
+		docker port kamal-proxy > ports; grep -qxF '80/tcp -> 0.0.0.0:80' ports; grep -qxF '443/tcp -> 0.0.0.0:443' ports
 		! grep -r auth /root/.docker 2>/dev/null && [ -z "$(ls -d /dev/shm/docker-config.* 2>/dev/null)" ]`)
 	wantPort(t, s, 80, http.StatusNotFound)
 	serveByHand(t, s, w.Bed, "shop-web")

@@ -62,7 +62,7 @@ func TestServerMakesABareMachineReadyAndMendsIt(t *testing.T) {
 			t.Errorf("%s = %s, want %s", attribute, got, want)
 		}
 	}
-	s.SSH(t, `systemctl is-enabled docker && docker network inspect kamal && docker info --format '{{.LiveRestoreEnabled}}' | grep -q true
+	s.SSH(t, `systemctl is-enabled docker && docker network inspect kamal && [ "$(docker info --format '{{.LiveRestoreEnabled}}')" = true ]
 		grep -q '"userland-proxy": false' /etc/docker/daemon.json && [ "$(stat -c %a /etc/docker/daemon.json)" = 644 ]`)
 
 	drifts := []struct {
@@ -161,7 +161,7 @@ func TestServerLeavesAnExistingDaemonJSONAndARunningDockerAlone(t *testing.T) {
 		docker run -d --name busy -v /bin:/bin:ro -v /lib:/lib:ro -v /lib64:/lib64:ro -v /usr:/usr:ro nothing /bin/sleep 1000`)
 	w.Write("main.tf", strings.Replace(webServer, "}\n", "  docker = { log_max_size = \"20m\", live_restore = false }\n}\n", 1))
 	out := w.Apply()
-	if !says(out, "Docker takes them only when it is restarted") {
+	if !says(out, "which Docker takes only when it is restarted") {
 		t.Errorf("no warning that the log options wait for a restart:\n%s", out)
 	}
 	if now := s.SSH(t, "systemctl show docker --property=MainPID"); now != pid {
@@ -170,7 +170,7 @@ func TestServerLeavesAnExistingDaemonJSONAndARunningDockerAlone(t *testing.T) {
 	s.SSH(t, `f=/etc/docker/daemon.json
 		grep -q 10.9.8.7 $f && grep -q '"tag": "x"' $f && grep -q '"max-size": "20m"' $f && grep -q '"userland-proxy": true' $f
 		[ "$(stat -c %a $f)" = 600 ] && grep -q 10000k $f.before-kamal
-		docker info --format '{{.LiveRestoreEnabled}}' | grep -q false`)
+		[ "$(docker info --format '{{.LiveRestoreEnabled}}')" = false ]`)
 	s.SSH(t, "docker rm -f busy")
 
 	// A file that dockerd would choke on is not touched.

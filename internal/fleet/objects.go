@@ -1,0 +1,96 @@
+package fleet
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
+)
+
+// objectsScript prints what docker has: the network's name if it is there, the
+// containers and images as docker inspect shows them, and the proxy's state
+// file, with an objectsSeparator between them.
+//
+// The start of docker's client is what costs here (30 ms and more of a CPU's
+// time each), so it is started as rarely as can be: one inspect for all, and
+// what the list of containers tells is not asked again. The lists change under
+// us: what goes between a list and the inspect is no failure, so all are asked
+// again.
+const objectsScript = `
+n=0
+while :; do
+  list=$(docker ps --all --no-trunc --format '{{.ID}}|{{.Networks}}|{{.Names}}|{{.Status}}') || exit
+  images=$(docker image ls --quiet --no-trunc) || exit
+  ids= network= proxy=
+  while IFS='|' read -r id networks names status; do
+    [ -n "$id" ] || continue
+    ids="$ids $id"
+    case ,$names, in *,kamal-proxy,*) proxy=1;; esac
+    case $status,$networks, in Up*,` + kamal.Network + `,*) network=` + kamal.Network + `;; esac
+  done << LIST
+$list
+LIST
+  ids="$ids $(printf '%s\n' "$images" | sort -u)"
+  n=$((n + 1))
+  case $ids in *[0-9a-f]*) ;; *) out=; break;; esac
+  out=$(docker inspect $ids) && break
+  [ $n -lt 5 ] || exit 1
+done
+[ -n "$network" ] || network=$(docker network ls --quiet --filter name='^` + kamal.Network + `$') || exit
+state=
+if [ -n "$proxy" ]; then
+  state=$(proxystate); r=$?
+  [ $r = 0 ] || [ $r = 70 ] || exit $r
+fi
+printf '%s\035%s\035%s' "$network" "$out" "$state"`
+
+// objectsSeparator stands in no JSON: there it would be escaped.
+const objectsSeparator = "\x1d"
+
+// parseObjects reads what objectsScript printed into s.
+func parseObjects(out []byte, s *Snapshot) error {
+	parts := bytes.Split(out, []byte(objectsSeparator))
+	if len(parts) != 3 {
+		return errors.New("the list of docker's objects is cut off")
+	}
+	s.Network = len(parts[0]) > 0
+	var list, containers, images []json.RawMessage
+	if len(parts[1]) > 0 {
+		if err := json.Unmarshal(parts[1], &list); err != nil {
+			return fmt.Errorf("docker inspect: %w", err)
+		}
+	}
+	for _, object := range list {
+		var kind struct{ HostConfig json.RawMessage } // a container's only
+		if err := json.Unmarshal(object, &kind); err != nil {
+			return fmt.Errorf("docker inspect: %w", err)
+		}
+		if kind.HostConfig != nil {
+			containers = append(containers, object)
+		} else {
+			images = append(images, object)
+		}
+	}
+	var err error
+	if s.Containers, err = parseEach(containers, docker.ParseContainers); err != nil {
+		return err
+	}
+	if s.Images, err = parseEach(images, docker.ParseImages); err != nil {
+		return err
+	}
+	if s.Proxy.Container = s.Container("kamal-proxy"); s.Proxy.Container != nil {
+		s.Proxy = s.Proxy.NewProxyState(string(parts[2]))
+	}
+	return nil
+}
+
+func parseEach[T any](list []json.RawMessage, parse func([]byte) ([]T, error)) ([]T, error) {
+	text, err := json.Marshal(list)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return parse(text)
+}
