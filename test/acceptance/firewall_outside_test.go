@@ -258,7 +258,7 @@ func (w *watch) run(address string, port int, every time.Duration) error {
 			return err
 		}
 		n, err := unix.EpollWait(news, events, 0)
-		if err != nil && err != unix.EINTR {
+		if err != nil && !errors.Is(err, unix.EINTR) {
 			return err
 		}
 		for _, e := range events[:max(n, 0)] {
