@@ -38,7 +38,7 @@ type Exposed struct {
 // Open are the ports that anybody reaches though no rule says so, other than kamal-proxy's.
 func (e *Exposed) Open() (out []Exposure) {
 	for _, p := range e.Ports {
-		if p.Reach == Anywhere && p.Container != "kamal-proxy" && !strings.HasPrefix(p.Why, byRule) {
+		if p.Reach == Anywhere && p.Container != "kamal-proxy" && !ByRule(p.Why) {
 			out = append(out, p)
 		}
 	}
@@ -52,11 +52,11 @@ const byRule = "kamal_firewall allows it"
 // rules that are in force, whoever made them.
 func Expose(snap *fleet.Snapshot) (*Exposed, error) {
 	o, err := Observe(snap)
+	if err == nil {
+		err = o.Denial()
+	}
 	if err != nil {
 		return nil, err
-	}
-	if o.Denied != "" {
-		return nil, fmt.Errorf("the SSH user %s is not root and can't use sudo: the packet filter is root's", o.Denied)
 	}
 	e := &Exposed{Firewall: o.IPv4.inForce(), UFW: o.UFW}
 	daemon := readDaemon(snap.Docker)
@@ -66,6 +66,31 @@ func Expose(snap *fleet.Snapshot) (*Exposed, error) {
 		e.Ports = append(e.Ports, one)
 	}
 	return e, nil
+}
+
+// Foresee says who would reach a port over IPv4 if it were published now, by
+// the rules that are in force. Its errors are those of Expose.
+func Foresee(snap *fleet.Snapshot, p Published) (Reach, string, error) {
+	o, err := Observe(snap)
+	if err == nil {
+		err = o.Denial()
+	}
+	if err != nil {
+		return "", "", err
+	}
+	reach, _, why := o.reach(p, readDaemon(snap.Docker))
+	return reach, why, nil
+}
+
+// ByRule says whether a reason of Expose is a rule of kamal_firewall that opens the port.
+func ByRule(why string) bool { return strings.HasPrefix(why, byRule) }
+
+// Denial is the error where the SSH user may not see the rules, nil where he may.
+func (o *Observed) Denial() error {
+	if o.Denied == "" {
+		return nil
+	}
+	return fmt.Errorf("the SSH user %s is not root and can't use sudo: the packet filter is root's", o.Denied)
 }
 
 // V is the IP version of a published port.

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -85,6 +86,16 @@ func TestWhoReachesWhat(t *testing.T) {
 		if open := e.Open(); len(open) != tt.open {
 			t.Errorf("%s: open %+v, want %d", name, open, tt.open)
 		}
+	}
+	// A port that is not published yet.
+	port := Published{Address: netip.IPv4Unspecified(), Port: 5432, Protocol: "tcp"}
+	for rules, want := range map[string]Reach{dockerRules: Anywhere, ours(Spec{}): Nobody, ours(Spec{Allow: []Rule{{Port: "5432", Sources: []string{"192.0.2.1"}}}}): Sources} {
+		if got, why, err := Foresee(&fleet.Snapshot{Firewall: rules}, port); err != nil || got != want || ByRule(why) != (want == Sources) {
+			t.Errorf("foreseen: %s, %s, %v, want %s", got, why, err, want)
+		}
+	}
+	if _, _, err := Foresee(&fleet.Snapshot{Firewall: "denied\tdeploy\n"}, port); err == nil {
+		t.Error("foreseen without root")
 	}
 	if _, err := Expose(&fleet.Snapshot{Firewall: "denied\tdeploy\n"}); err == nil || !strings.Contains(err.Error(), "deploy is not root") {
 		t.Errorf("without root: %v", err)

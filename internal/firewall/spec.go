@@ -113,6 +113,22 @@ func (s Spec) Allows(port uint16, protocol string) bool {
 	})
 }
 
+// Reach says who will reach a port that is published, and why.
+func (s Spec) Reach(port uint16, protocol string) (Reach, string) {
+	reach, why := Nobody, "kamal_firewall closes it"
+	for _, r := range s.Allow {
+		p, err := ParsePorts(r.Port)
+		switch {
+		case err != nil || r.protocol() != protocol || !p.Has(port):
+		case len(r.Sources) == 0:
+			return Anywhere, byRule
+		default:
+			reach, why = Sources, byRule+" for some networks"
+		}
+	}
+	return reach, why
+}
+
 // An InvalidError says which value of a Spec can't be.
 type InvalidError struct {
 	// Attribute is "allow" or "interfaces", Index the place in it. Key is the

@@ -77,4 +77,10 @@ func TestAllows(t *testing.T) {
 			t.Errorf("%d/%s: %t", tt.port, tt.protocol, got)
 		}
 	}
+	s.Allow = append(s.Allow, Rule{Port: "85"})
+	for port, want := range map[uint16]Reach{80: Sources, 85: Anywhere, 91: Nobody} {
+		if got, why := s.Reach(port, "tcp"); got != want || ByRule(why) == (want == Nobody) {
+			t.Errorf("%d: %s, %s", port, got, why)
+		}
+	}
 }

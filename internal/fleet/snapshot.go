@@ -213,6 +213,14 @@ func (s *Server) Snapshot(ctx context.Context) (*Snapshot, error) {
 	}
 }
 
+// Seen is the snapshot that Snapshot would return without asking the server,
+// nil where it would have to ask.
+func (s *Server) Seen() *Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.snapshot
+}
+
 // Observe looks at the server now, after the steps of call, in the same remote
 // call. A failed step of call ends it: then there is no snapshot, and the
 // Result tells what happened. The Result holds the steps of call only.

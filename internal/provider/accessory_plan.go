@@ -2,16 +2,12 @@ package provider
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/accessory"
 )
 
 // ModifyPlan says what an apply will make of the container. It dials nothing:
@@ -48,7 +44,7 @@ func (r *accessoryResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 		}
 	}
 	if state == nil || !plan.Ports.Equal(state.Ports) {
-		plan.warnPublic(&resp.Diagnostics)
+		r.deps.warnPublic(plan, &resp.Diagnostics)
 	}
 	// The framework marks computed values as unknown exactly where the
 	// configuration changes something; a replacement because of drift is ours to see.
@@ -108,21 +104,4 @@ func (m accessoryModel) replaces(ctx context.Context, state accessoryModel) bool
 	now, diags := m.spec(ctx)
 	was, more := state.spec(ctx)
 	return diags.HasError() || more.HasError() || len(now.Changes(was)) > 0
-}
-
-// warnPublic tells which ports others than the server will reach.
-func (m accessoryModel) warnPublic(diags *diag.Diagnostics) {
-	var public []string
-	for _, v := range m.Ports.Elements() {
-		if s, ok := v.(types.String); ok && !s.IsUnknown() {
-			if p, err := accessory.ParsePort(s.ValueString()); err == nil && p.Public() {
-				public = append(public, s.ValueString())
-			}
-		}
-	}
-	if len(public) > 0 {
-		diags.AddAttributeWarning(path.Root("ports"), "Ports that others can reach",
-			fmt.Sprintf("%s publishes %s. Docker lets such ports pass by UFW and other firewalls of the server itself: restrict them with kamal_firewall, or with a firewall in front of the server. "+
-				"Containers of the app need no published port.", m.full(), strings.Join(public, ", ")))
-	}
 }

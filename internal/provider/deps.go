@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-log/tflog"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/firewall"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
@@ -30,10 +31,12 @@ type deps struct {
 	mu   sync.Mutex
 	pins map[string]string
 	boot map[string]time.Duration
+	// firewalls is what this run plans for the firewalls, by server.
+	firewalls map[string]firewall.Spec
 }
 
 func newDeps(ctx context.Context, m providerModel, unknown bool, diags *diag.Diagnostics) *deps {
-	d := &deps{unknown: unknown, pins: map[string]string{}, boot: map[string]time.Duration{}}
+	d := &deps{unknown: unknown, pins: map[string]string{}, boot: map[string]time.Duration{}, firewalls: map[string]firewall.Spec{}}
 	var base sshModel
 	diags.Append(decode(ctx, m.SSH, &base)...)
 	overrides := map[string]sshModel{}

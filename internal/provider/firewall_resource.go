@@ -66,6 +66,9 @@ func (r *firewallResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 	}
 	spec, _, known, diags := plan.spec(ctx)
 	resp.Diagnostics.Append(diags...)
+	if known && !plan.Server.IsUnknown() {
+		r.deps.planFirewall(plan.Server.ValueString(), spec)
+	}
 	set := func(attribute string, v any) {
 		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root(attribute), v)...)
 	}
@@ -134,8 +137,8 @@ func (r *firewallResource) Read(ctx context.Context, req resource.ReadRequest, r
 		return
 	}
 	o, err := firewall.Observe(snap)
-	if err == nil && o.Denied != "" {
-		err = fmt.Errorf("the SSH user %s is not root and can't use sudo: the packet filter is root's", o.Denied)
+	if err == nil {
+		err = o.Denial()
 	}
 	switch {
 	case err != nil:

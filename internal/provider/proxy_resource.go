@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,10 +76,16 @@ func (r *proxyResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	set("id", name)
 	set("running", types.BoolValue(true))
 	set("faults", noFaults())
-	if req.State.Raw.IsNull() || resp.Diagnostics.HasError() {
+	var plan proxyModel
+	resp.Diagnostics.Append(resp.Plan.Get(ctx, &plan)...)
+	if resp.Diagnostics.HasError() {
 		return
 	}
-	touched := false
+	if req.State.Raw.IsNull() {
+		r.deps.warnProxyPorts(plan, &resp.Diagnostics)
+		return
+	}
+	touched, published := false, false
 	for _, a := range []string{"server", "image", "version", "http_port", "https_port", "bind_addresses", "metrics_port", "log_max_size", "debug", "running", "faults"} {
 		var was, will attr.Value
 		resp.Diagnostics.Append(req.State.GetAttribute(ctx, path.Root(a), &was)...)
@@ -90,6 +97,10 @@ func (r *proxyResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 		if a == "server" && touched {
 			set("machine_id", types.StringUnknown())
 		}
+		published = published || !will.Equal(was) && slices.Contains([]string{"server", "http_port", "https_port", "bind_addresses"}, a)
+	}
+	if published {
+		r.deps.warnProxyPorts(plan, &resp.Diagnostics)
 	}
 	if touched {
 		set("container", types.StringUnknown())

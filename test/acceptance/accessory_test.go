@@ -249,7 +249,7 @@ resource "kamal_proxy_route" "search" {
   hosts   = ["search.example.com"]
 }
 `)
-	if out := w.Apply(); !says(out, "restrict them with kamal_firewall") {
+	if out := w.Apply(); !says(out, "Restrict them with kamal_firewall") {
 		t.Errorf("no warning of a public port:\n%s", out)
 	}
 	wantVersion(t, s, "http://search.example.com/", "v1")

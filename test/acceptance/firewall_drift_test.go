@@ -94,6 +94,7 @@ func TestFirewallIsImported(t *testing.T) {
 }
 
 func TestFirewallRefusesWhatCantBe(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	s.SSH(t, withoutProxy+"; apt-get -qq update >/dev/null")
@@ -128,6 +129,9 @@ func TestFirewallRefusesWhatCantBe(t *testing.T) {
 	with("")
 	w.ApplyFails("Docker is in swarm mode there", "docker swarm leave", "nothing was changed")
 	s.SSH(t, "docker swarm leave --force >/dev/null")
+	s.SSH(t, "DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends firewalld >/dev/null 2>&1; systemctl start firewalld; firewall-cmd --state")
+	w.ApplyFails("firewalld is active there", "stop and mask firewalld", "nothing was changed")
+	s.SSH(t, "systemctl disable --now --quiet firewalld; systemctl restart docker")
 	s.SSH(t, "systemctl stop docker.socket docker")
 	w.ApplyFails("Docker does not run there", "kamal_server")
 	s.SSH(t, `echo '{"iptables": false}' > /etc/docker/daemon.json; iptables -F FORWARD; iptables -F DOCKER-USER; iptables -X DOCKER-USER; systemctl reset-failed docker; systemctl start docker`)

@@ -90,3 +90,68 @@ output "open" {
 		t.Errorf("a plan that opens the proxy:\n%s", p.Text)
 	}
 }
+
+// What an accessory and kamal-proxy will publish is warned of in the plan, by
+// what this plan says of the firewall and what is in force; what a rule opens is not.
+func TestPlansWarnOfPortsThatNoRuleOpens(t *testing.T) {
+	aboutServers(t)
+	t.Parallel()
+	s := bed(t).Server(t, testbed.Debian12)
+	s.SSH(t, withoutProxy+"; mkdir -p /etc/ufw; echo ENABLED=yes > /etc/ufw/ufw.conf")
+	w := newWorkspace(t, s)
+	w.Write("main.tf", webServer)
+	w.Apply()
+	const publish = `
+resource "kamal_proxy" "web" {
+  server     = kamal_server.web.server
+  depends_on = [AFTER]
+}
+
+resource "kamal_accessory" "db" {
+  service    = "shop"
+  name       = "db"
+  server     = kamal_server.web.server
+  image      = "{{image "app:v1"}}"
+  ports      = ["0.0.0.0:5432:3000", "0.0.0.0:9000:9000", "6379"]
+  depends_on = [AFTER]
+}
+`
+	const rules = `
+resource "kamal_firewall" "web" {
+  server = kamal_server.web.server
+  allow  = [{ port = "5432", sources = ["192.0.2.0/24"] }, { port = "443" }]
+}
+`
+	const open, ufw = "nothing filters what Docker publishes", "ufw is enabled, and whatever it says of this port does not count"
+	const proxyOpen, proxyClosed, others = "No rule says who reaches kamal-proxy on", "The firewall closes port 80 of kamal-proxy", "Ports that others can reach"
+	check := func(when string, p *Plan, with []string, without []string) {
+		t.Helper()
+		for _, text := range with {
+			if !says(p.Text, text) {
+				t.Errorf("%s: no word of %q", when, text)
+			}
+		}
+		for _, text := range without {
+			if says(p.Text, text) {
+				t.Errorf("%s: a word of %q", when, text)
+			}
+		}
+		if t.Failed() {
+			t.Log(p.Text)
+		}
+	}
+	w.Write("publish.tf", strings.ReplaceAll(publish, "AFTER", "kamal_server.web"))
+	check("without a firewall", w.Plan(), []string{proxyOpen, "It publishes 80 and 443", "- 0.0.0.0:5432:3000: " + open, "- 0.0.0.0:9000:9000: " + open, ufw}, []string{proxyClosed, "6379: "})
+
+	const someClosed = "- 0.0.0.0"
+	w.Write("firewall.tf", rules)
+	w.Write("publish.tf", strings.ReplaceAll(publish, "AFTER", "kamal_firewall.web"))
+	check("with a planned one", w.Plan(), []string{proxyClosed}, []string{proxyOpen, others, someClosed, "closes port 443"})
+
+	w.Write("publish.tf", strings.ReplaceAll(publish, "AFTER", "kamal_server.web"))
+	w.Apply("-target=kamal_firewall.web")
+	check("with one in force", w.Plan("-target=kamal_proxy.web", "-target=kamal_accessory.db"), []string{proxyClosed}, []string{proxyOpen, others, someClosed, "closes port 443"})
+	s.SSH(t, "iptables -F DOCKER-USER")
+	check("with one that is flushed", w.Plan("-target=kamal_proxy.web", "-target=kamal_accessory.db"),
+		[]string{proxyOpen, "- 0.0.0.0:5432:3000: kamal_firewall is there, but its rules are not in force", ufw}, []string{proxyClosed})
+}

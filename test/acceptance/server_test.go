@@ -246,6 +246,14 @@ func TestServerSaysWhyItCannotBeSetUp(t *testing.T) {
 	w.Write("main.tf", strings.Replace(webServer, "}\n", "  docker = { log_max_size = \"lots\" }\n}\n", 1))
 	w.PlanFails("Invalid log size", "lots")
 
+	// What would make the installation fail with words that nobody understands.
+	w.Write("main.tf", webServer)
+	s.SSH(t, "mount -t tmpfs -o size=100m tmpfs /var/lib/docker")
+	w.ApplyFails("Unable to set up the server on "+s.Address, "the disk is nearly full: 100 MiB are free where Docker keeps its data", "nothing was changed")
+	s.SSH(t, "umount /var/lib/docker; printf '#!/bin/sh\\nexec /bin/date --date \"1 hour\" \"$@\"\\n' > /usr/local/bin/date; chmod 755 /usr/local/bin/date")
+	w.ApplyFails("Unable to set up the server on "+s.Address, "its clock says", "apart", "timedatectl set-ntp true", "nothing was changed")
+	s.SSH(t, "rm /usr/local/bin/date; ! command -v dockerd")
+
 	w.Write("main.tf", strings.Replace(webServer, "}\n", "  docker = { install = false }\n}\n", 1))
 	w.ApplyFails("Unable to set up the server on "+s.Address, "Docker is missing", "docker.install is false")
 	s.SSH(t, "sed -i 's/^ID=.*/ID=fedora/; s/^PRETTY_NAME=.*/PRETTY_NAME=\"Fedora Linux 42\"/' /etc/os-release")
@@ -263,7 +271,12 @@ func TestServerSaysWhyItCannotBeSetUp(t *testing.T) {
 	// (Debian 13's sshd would stop answering somebody who fails so often.)
 	s = bed(t).Server(t, testbed.Debian12)
 	w.Servers[0] = s
-	s.SSH(t, "mv /root/.ssh/authorized_keys /root/.ssh/kept")
+	s.SSH(t, `systemctl stop docker.socket docker; mv /usr/sbin/iptables /usr/sbin/iptables.away
+		printf '#!/bin/sh\necho "iptables: no such module" >&2; exit 3\n' > /usr/sbin/iptables; chmod 755 /usr/sbin/iptables`)
+	w.Provider("ssh = {{ssh}}")
+	w.Write("main.tf", webServer)
+	w.ApplyFails("Unable to set up the server on "+s.Address, "start Docker, now and at boot", "iptables does not work, which Docker needs: iptables: no such module")
+	s.SSH(t, "mv /usr/sbin/iptables.away /usr/sbin/iptables; mv /root/.ssh/authorized_keys /root/.ssh/kept")
 	w.Provider("ssh = {{ssh}}")
 	w.Write("main.tf", strings.Replace(webServer, "}\n", "  timeouts {\n    create = \"25s\"\n  }\n}\n", 1))
 	w.ApplyFails("Unable to set up the server on "+s.Address, `refused to log in user "root"`)
