@@ -7,8 +7,8 @@
 //
 //	KAMAL_TEST_CLI       program; default: tofu, else terraform, on the PATH
 //	KAMAL_TEST_CLI_NAME  tofu or terraform; default: what the program says
-//	KAMAL_TEST_SET       full (default); cli: without those that call aboutServers;
-//	                     small: only those that call small
+//	KAMAL_TEST_SET       full (default); small: only those that call small;
+//	                     cli: without those and those that call aboutServers
 //	KAMAL_TEST_PROVIDER  the built provider; default: it is built once
 //	KAMAL_TEST_SEED      seed of the values that the fuzz test makes; default: another each time
 //	KAMAL_TEST_KEEP      not empty: keep the directories of failed tests

@@ -86,8 +86,12 @@ func acceptance(t *testing.T) settings {
 	if _, ok := skips.servers.Load(root(t)); s.set == "cli" && ok {
 		skip(t, "about servers, not the CLI: another CLI of this run shows it (KAMAL_TEST_SET=cli)")
 	}
-	if _, ok := skips.small.Load(root(t)); s.set == "small" && !ok {
+	_, ok := skips.small.Load(root(t))
+	switch {
+	case s.set == "small" && !ok:
 		skip(t, "not in the small set (KAMAL_TEST_SET=small)")
+	case s.set == "cli" && ok:
+		skip(t, "in the small set, which another run has (KAMAL_TEST_SET=cli)")
 	}
 	return s
 }

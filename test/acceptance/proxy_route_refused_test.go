@@ -9,6 +9,7 @@ import (
 )
 
 func TestRouteRefusesBeforeItChangesAnything(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	a, b := bed(t).Server(t, testbed.Debian12), bed(t).Server(t, testbed.Debian13)
 	w := newWorkspace(t, a, b)
@@ -79,6 +80,7 @@ func TestRouteRefusesBeforeItChangesAnything(t *testing.T) {
 
 // What Kamal deployed, with the very command that Kamal 2.12 sends.
 func TestRouteImportsWhatKamalDeployed(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	bootProxy(t, s)

@@ -192,6 +192,7 @@ resource "kamal_proxy_route" "web" {
 `
 
 func TestRouteServesItsOwnCertificate(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	bootProxy(t, s)

@@ -101,6 +101,7 @@ func TestServerMakesABareMachineReadyAndMendsIt(t *testing.T) {
 }
 
 func TestServerIsImportedAndRemovesDockerWhenToldTo(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	w := newWorkspace(t, s)
@@ -286,6 +287,7 @@ func TestServerSaysWhyItCannotBeSetUp(t *testing.T) {
 }
 
 func TestServerThatIsLostCanBeDestroyed(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	w := newWorkspace(t, s)

@@ -40,6 +40,7 @@ resource "kamal_proxy_route" "web" {
 `
 
 func TestStackGrowsIsReplacedAndShrinks(t *testing.T) {
+	aboutServers(t)
 	t.Parallel()
 	a, b := bed(t).Server(t, testbed.Debian12), bed(t).Server(t, testbed.Debian13)
 	w := newWorkspace(t, a, b)
