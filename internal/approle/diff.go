@@ -19,7 +19,7 @@ func FromContainer(o Observed, prior Spec) Spec {
 		return s
 	}
 	c, image := *o.Current, o.Image
-	s.AsFiles = sameSet(slices.Sorted(slices.Values(o.Snapshot.SecretNames(c))), prior.AsFiles)
+	s.AsFiles = sameSet(o.Snapshot.SecretNames(c), prior.AsFiles)
 	if !docker.SameRef(prior.Image, c.Config.Image) {
 		s.Image = c.Config.Image
 	}
@@ -89,12 +89,14 @@ func volumesOf(c docker.Container, prior []string) []string {
 	return sameSet(out, prior)
 }
 
-// sameSet is list, or prior where it has the same elements in another order.
+// sameSet is list in order, or prior where it has the same elements: Docker's
+// own order of mounts is by chance.
 func sameSet(list, prior []string) []string {
-	if slices.Equal(slices.Sorted(slices.Values(list)), slices.Sorted(slices.Values(prior))) {
+	sorted := slices.Sorted(slices.Values(list))
+	if slices.Equal(sorted, slices.Sorted(slices.Values(prior))) {
 		return prior
 	}
-	return list
+	return sorted
 }
 
 // Agreed is what all containers show alike; where they disagree, or where

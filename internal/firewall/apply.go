@@ -42,8 +42,9 @@ func Apply(ctx context.Context, on *fleet.Server, want Spec, ours string) (*flee
 	if len(drift(want, o, snap)) == 0 {
 		return snap, nil
 	}
-	call := sshexec.Call{Title: "set up the firewall", Steps: changes(want, guarded)}
-	for i, f := range files(want, guarded) {
+	own := o.toWrite(files(want, guarded))
+	call := sshexec.Call{Title: "set up the firewall", Steps: changes(own)}
+	for i, f := range own {
 		call.Vars = append(call.Vars, sshexec.Var{Name: fmt.Sprintf("FILE%d", i), Value: f.content})
 	}
 	res, after, err := on.Observe(ctx, call)
@@ -66,10 +67,9 @@ func Apply(ctx context.Context, on *fleet.Server, want Spec, ours string) (*flee
 
 const checkStep = "try the rules"
 
-// changes are the steps that put everything in place. The rules are tried
-// before any file is replaced; the file of the Spec comes last.
-func changes(want Spec, guarded []string) []sshexec.Step {
-	own := files(want, guarded)
+// changes are the steps that put the files in place and the rules in force. The
+// rules are tried before any file is replaced; the file of the Spec comes last.
+func changes(own []ownFile) []sshexec.Step {
 	write := `umask 077; mkdir -p ` + fleet.FirewallDir + ` && chown 0:0 ` + fleet.FirewallDir + ` && chmod 700 ` + fleet.FirewallDir + " || exit\n"
 	for i, f := range own {
 		write += fmt.Sprintf("printf '%%s' \"$FILE%d\" > %s.new && chown 0:0 %s.new && chmod %s %s.new || exit\n", i, f.path, f.path, f.mode, f.path)
@@ -87,7 +87,7 @@ func changes(want Spec, guarded []string) []sshexec.Step {
 		{Title: checkStep, Script: "sh " + loadFile + ".new check || { r=$?; " + clean + "; exit $r; }"},
 		{Title: "put the files in their places", Script: move},
 		{Title: "load the rules", Script: "sh " + loadFile + " late"},
-		{Title: "have the rules loaded whenever Docker starts", Script: `systemctl daemon-reload && systemctl enable --quiet ` + units + ` || exit
+		{Title: "have the rules loaded whenever Docker starts", Script: readUnits + `
 systemctl reset-failed ` + units + ` 2>/dev/null
 systemctl start ` + fleet.FirewallUnit},
 		{Title: "note what was applied", Script: "mv -f " + own[last].path + ".new " + own[last].path},
@@ -95,6 +95,16 @@ systemctl start ` + fleet.FirewallUnit},
 }
 
 const units = fleet.FirewallUnit + " " + fleet.FirewallEarlyUnit
+
+// readUnits has systemd read the units and enables them, unless it has them as
+// they are on the disk: a reload costs more than all other steps together. What
+// it has is asked too, for an apply may have ended before systemd read them.
+const readUnits = `for unit in ` + units + `; do
+  systemctl is-enabled --quiet $unit && [ "$(systemctl show --property LoadState,NeedDaemonReload,WantedBy $unit | sort | tr '\n' ' ')" = \
+    'LoadState=loaded NeedDaemonReload=no WantedBy=docker.service ' ] && continue
+  systemctl daemon-reload && systemctl enable --quiet ` + units + ` || exit
+  break
+done`
 
 // Remove takes everything of ours from a server. What others have in the
 // packet filter stays as it is.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 )
@@ -44,6 +45,14 @@ func files(s Spec, guarded []string) []ownFile {
 		{earlyFile, "644", earlyUnit},
 		{specFile, "600", string(spec) + "\n"},
 	}
+}
+
+// toWrite leaves out the units that are on the server as they shall be: a file
+// that is written again makes systemd want to read it again.
+func (o *Observed) toWrite(own []ownFile) []ownFile {
+	return slices.DeleteFunc(own, func(f ownFile) bool {
+		return (f.path == unitFile || f.path == earlyFile) && o.files[f.path] == file{f.mode, "0", f.sum()}
+	})
 }
 
 // unit loads the rules whenever Docker has been started: Docker makes

@@ -127,7 +127,7 @@ func appRoleOwnAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "For a role without `app_port`: how long a new container must run to be ready, if its image has no health check of its own. Default: `7s`."},
 		"verify": schema.ListAttribute{Optional: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.SizeAtLeast(1)},
 			MarkdownDescription: "Command that runs in the new container, once it is healthy and before it gets traffic. Its failure keeps the old version."},
-		"volumes": schema.ListAttribute{Optional: true, ElementType: types.StringType,
+		"volumes": schema.ListAttribute{Optional: true, ElementType: types.StringType, PlanModifiers: []planmodifier.List{anyOrder{}},
 			Validators: []validator.List{listvalidator.SizeAtLeast(1), listvalidator.UniqueValues(),
 				listvalidator.ValueStringsAre(stringvalidator.RegexMatches(volumePattern, "must be NAME:/path[:options] or /host/path:/path[:options]"))},
 			MarkdownDescription: "Volumes and bind mounts: `name:/path[:options]` or `/host/path:/path[:options]`."},

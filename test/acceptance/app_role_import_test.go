@@ -9,6 +9,7 @@ import (
 )
 
 // importedConfig fits what kamalRun runs.
+// The volumes are not in the order that an import shows, by name: it means nothing.
 const importedConfig = `
 resource "kamal_app_role" "web" {
   service  = "shop"

@@ -201,7 +201,7 @@ func TestServerWaitsForThePackageManagerAndNamesWhoHoldsIt(t *testing.T) {
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13Bare)
 	w := newWorkspace(t, s)
-	w.Write("main.tf", strings.Replace(webServer, "}\n", "  timeouts {\n    create = \"10s\"\n  }\n}\n", 1))
+	w.Write("main.tf", strings.Replace(webServer, "}\n", "  timeouts {\n    create = \"30s\"\n  }\n}\n", 1))
 	s.SSH(t, "rm -r /etc/docker") // there only because of the testbed's registry
 	s.SSH(t, holdLock)
 	pid := strings.TrimSpace(s.SSH(t, "systemctl show holder --property=MainPID --value"))
@@ -226,7 +226,7 @@ func TestServerWaitsForCloudInit(t *testing.T) {
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
 	w := newWorkspace(t, s)
-	w.Write("main.tf", strings.Replace(webServer, "}\n", "  timeouts {\n    create = \"10s\"\n  }\n}\n", 1))
+	w.Write("main.tf", strings.Replace(webServer, "}\n", "  timeouts {\n    create = \"30s\"\n  }\n}\n", 1))
 	s.SSH(t, `printf '#!/bin/sh\necho "status: $(cat /run/ci)"\n' > /usr/local/bin/cloud-init; chmod 755 /usr/local/bin/cloud-init; echo running > /run/ci`)
 	w.ApplyFails("Unable to set up the server on "+s.Address, "cloud-init still runs after", "status: running")
 	s.SSH(t, "echo done > /run/ci")
