@@ -73,6 +73,18 @@ func small(t *testing.T) { skips.small.Store(root(t), true) }
 // first line.
 func aboutServers(t *testing.T) { skips.servers.Store(root(t), true) }
 
+// onServers runs a part of a test, as aboutServers would the whole. It is a
+// subtest, so that the report shows where it was skipped.
+func onServers(t *testing.T, w *workspace, name string, part func(t *testing.T, w *workspace)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		if acceptance(t).set != "full" {
+			skip(t, "about servers, not the CLI: another CLI of this run shows it")
+		}
+		part(t, w.in(t))
+	})
+}
+
 // acceptance skips the test if this run is not to run it.
 func acceptance(t *testing.T) settings {
 	t.Helper()

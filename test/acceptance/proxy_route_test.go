@@ -87,37 +87,7 @@ func TestRouteIsCreatedChangedMendedAndRemoved(t *testing.T) {
 		t.Errorf("response timeout %v", got)
 	}
 
-	// On one server alone, so that the attribute can't tell.
-	proxyCLI(t, b, "deploy shop-web --host shop.example.com --target "+ids[b.Address]+":3000 --buffer-requests --buffer-responses --log-request-header Cache-Control --log-request-header Last-Modified --log-request-header User-Agent")
-	p = w.Plan()
-	if got := p.Before(route, "instances", b.Address, "drift"); p.Actions(route) != "update" || len(got.([]any)) != 1 || got.([]any)[0] != "hosts" {
-		t.Errorf("drift on one server: %v", got)
-	}
-	w.Apply()
-
-	// Maintenance, ended by hand, begun again, ended.
-	w.Setenv("TF_VAR_message", "Back at 5 o'clock")
-	w.Apply()
-	if got := wantStatus(t, a, "http://shop.example.com/", 503); !strings.Contains(got.body, "Back at 5 o&#39;clock") {
-		t.Errorf("the page does not show the message: %s", got.body)
-	}
-	proxyCLI(t, a, "resume shop-web")
-	proxyCLI(t, b, "resume shop-web")
-	if p = w.Plan(); !slices.Equal(p.Changed(route), []string{"instances", "maintenance"}) {
-		t.Errorf("plan after a hand-made resume: %s", p.Text)
-	}
-	w.Apply()
-	wantStatus(t, b, "http://shop.example.com/", 503)
-	w.Setenv("TF_VAR_message", "")
-	w.Apply()
-	w.Write("main.tf", strings.Replace(routeConfig, "maintenance = var", "# maintenance = var", 1))
-	w.Apply()
-	wantVersion(t, a, "http://shop.example.com/", "v1")
-	proxyCLI(t, a, "pause shop-web")
-	if p = w.Plan(); p.Before(route, "instances", a.Address, "state") != "paused" || p.Actions(route) != "update" {
-		t.Errorf("plan after a hand-made pause: %s", p.Text)
-	}
-	w.Apply()
+	onServers(t, w, "drift and maintenance", func(t *testing.T, w *workspace) { routeDriftsAndMaintenance(t, w, ids) })
 
 	// To another service, on both servers.
 	for _, s := range []*testbed.Server{a, b} {
@@ -147,16 +117,17 @@ func TestRouteIsCreatedChangedMendedAndRemoved(t *testing.T) {
 		t.Errorf("left on the server that the route left: %s %s", proxyState(t, a), a.SSH(t, "cd; ls .kamal/terraform"))
 	}
 
-	// Once more, with the server already gone.
-	w.Setenv("TF_VAR_servers", both)
-	w.Apply()
-	a.Stop(t)
-	w.Provider("ssh = merge({{ssh}}, { connect_timeout = \"3s\" })")
-	w.PlanFails("Unable to read kamal_proxy_route shop-next@", "on "+a.Address, "cannot reach "+a.Address)
-	w.Setenv("TF_VAR_servers", `["`+b.Address+`"]`)
-	if out := w.Apply(); !says(out, a.Address+" is no longer there") || !says(out, "the service shop-next at its kamal-proxy") {
-		t.Error("it was not said what may be left on the server that is gone")
-	}
+	onServers(t, w, "the server is gone", func(t *testing.T, w *workspace) {
+		w.Setenv("TF_VAR_servers", both)
+		w.Apply()
+		a.Stop(t)
+		w.Provider("ssh = merge({{ssh}}, { connect_timeout = \"3s\" })")
+		w.PlanFails("Unable to read kamal_proxy_route shop-next@", "on "+a.Address, "cannot reach "+a.Address)
+		w.Setenv("TF_VAR_servers", `["`+b.Address+`"]`)
+		if out := w.Apply(); !says(out, a.Address+" is no longer there") || !says(out, "the service shop-next at its kamal-proxy") {
+			t.Error("it was not said what may be left on the server that is gone")
+		}
+	})
 
 	// Gone everywhere: created again.
 	proxyCLI(t, b, "remove shop-next")
@@ -172,6 +143,43 @@ func TestRouteIsCreatedChangedMendedAndRemoved(t *testing.T) {
 	if got := b.SSH(t, "docker ps -q --filter name=shop- | wc -l; cd; ls .kamal/terraform | grep -c json || :"); strings.Join(strings.Fields(got), " ") != "2 0" {
 		t.Errorf("containers and marks after destroy: %q", got)
 	}
+}
+
+// routeDriftsAndMaintenance spoils the route of shop-web on one server and on both.
+func routeDriftsAndMaintenance(t *testing.T, w *workspace, ids map[string]string) {
+	t.Helper()
+	a, b := w.Servers[0], w.Servers[1]
+	// On one server alone, so that the attribute can't tell.
+	proxyCLI(t, b, "deploy shop-web --host shop.example.com --target "+ids[b.Address]+":3000 --buffer-requests --buffer-responses --log-request-header Cache-Control --log-request-header Last-Modified --log-request-header User-Agent")
+	p := w.Plan()
+	if got := p.Before(route, "instances", b.Address, "drift"); p.Actions(route) != "update" || len(got.([]any)) != 1 || got.([]any)[0] != "hosts" {
+		t.Errorf("drift on one server: %v", got)
+	}
+	w.Apply()
+
+	// Maintenance, ended by hand, begun again, ended.
+	w.Setenv("TF_VAR_message", "Back at 5 o'clock")
+	w.Apply()
+	if got := wantStatus(t, a, "http://shop.example.com/", 503); !strings.Contains(got.body, "Back at 5 o&#39;clock") {
+		t.Errorf("the page does not show the message: %s", got.body)
+	}
+	proxyCLI(t, a, "resume shop-web")
+	proxyCLI(t, b, "resume shop-web")
+	if p = w.Plan(); !slices.Equal(p.Changed(route), []string{"instances", "maintenance"}) {
+		t.Errorf("plan after a hand-made resume: %s", p.Text)
+	}
+	w.Apply()
+	wantStatus(t, b, "http://shop.example.com/", 503)
+	w.Setenv("TF_VAR_message", "")
+	w.Apply()
+	w.Write("main.tf", strings.Replace(routeConfig, "maintenance = var", "# maintenance = var", 1))
+	w.Apply()
+	wantVersion(t, a, "http://shop.example.com/", "v1")
+	proxyCLI(t, a, "pause shop-web")
+	if p = w.Plan(); p.Before(route, "instances", a.Address, "state") != "paused" || p.Actions(route) != "update" {
+		t.Errorf("plan after a hand-made pause: %s", p.Text)
+	}
+	w.Apply()
 }
 
 const ownCertificate = `

@@ -127,7 +127,7 @@ func proxyLife(t *testing.T, kind testbed.Kind) {
 	}
 
 	if kind != testbed.Debian12 { // whose Docker makes no difference to the plan
-		proxyChangesAndDrifts(t, w)
+		onServers(t, w, "changes and drifts", proxyChangesAndDrifts)
 	}
 	w.Write("main.tf", webProxy)
 	w.Apply()
@@ -166,7 +166,6 @@ func proxyLife(t *testing.T, kind testbed.Kind) {
 
 // proxyChangesAndDrifts changes ports and options, and has each drift shown and mended.
 func proxyChangesAndDrifts(t *testing.T, w *workspace) {
-	t.Helper()
 	s := w.Servers[0]
 	// Other ports and options.
 	w.Write("main.tf", withProxy(`version = "v0.9.3"`, "http_port = 8080", `bind_addresses = ["{{server 0}}", "127.0.0.1"]`, "metrics_port = 9090", "debug = true", `log_max_size = "5m"`))

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kamal-terraform/terraform-provider-kamal/test/load"
 	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
@@ -125,6 +126,20 @@ func TestRailsExample(t *testing.T) {
 		t.Errorf("%s containers of v2 started before its migrations had run", got)
 	}
 
+	onServers(t, w, "a migration that fails, a rotation", func(t *testing.T, w *workspace) { railsFailsAndRotates(t, w, l) })
+	l.Stop()
+	wantNoSecrets(t, w, s)
+	w.Destroy()
+	if got := names(t, s); got != "" {
+		t.Errorf("running after destroy: %q", got)
+	}
+}
+
+// railsFailsAndRotates tries a broken migration, then rotates the database's
+// password, under load.
+func railsFailsAndRotates(t *testing.T, w *workspace, l *load.Load) {
+	t.Helper()
+	s := w.Servers[0]
 	// A migration that fails leaves every role on the old version, and the schema as it was.
 	w.Setenv("TF_VAR_env", `{ MIGRATE_SLEEP = "0" }`)
 	w.Apply()
@@ -151,12 +166,6 @@ func TestRailsExample(t *testing.T) {
 		t.Errorf("after the rotation the app is logged in as %v", got["db_user"])
 	}
 	order(t, s, "the third", "v2")
-	l.Stop()
-	wantNoSecrets(t, w, s)
-	w.Destroy()
-	if got := names(t, s); got != "" {
-		t.Errorf("running after destroy: %q", got)
-	}
 }
 
 // wantNoSecrets looks for the example's secrets in what everybody may read.
