@@ -6,11 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
 // slow is from how many seconds on a passed test gets a line of its own.
 const slow = 1.0
+
+// lastWords is how many lines are shown of a test that was not finished.
+const lastWords = 200
 
 // event is one line of `go test -json`; `go doc test2json` describes the fields.
 type event struct {
@@ -92,6 +97,9 @@ func (r *result) take(e event, output map[[2]string][]string, out io.Writer) {
 		if topLevel {
 			r.failed++
 		}
+		if e.Test == "" {
+			unfinished(e.Package, output, out)
+		}
 		for _, line := range output[key] {
 			if e.Test != "" || !isVerdict(line) {
 				fmt.Fprint(out, line)
@@ -108,6 +116,26 @@ func (r *result) take(e event, output map[[2]string][]string, out io.Writer) {
 		r.packages = append(r.packages, verdict(output[key]))
 	}
 	delete(output, key)
+}
+
+// unfinished shows the last words of the tests that a failed package left
+// without an outcome: the process died. Those of a panic in a goroutine go to
+// whichever test spoke last.
+func unfinished(pkg string, output map[[2]string][]string, out io.Writer) {
+	for _, key := range slices.SortedFunc(maps.Keys(output), func(a, b [2]string) int { return strings.Compare(a[1], b[1]) }) {
+		if key[0] != pkg || key[1] == "" {
+			continue
+		}
+		said := slices.DeleteFunc(output[key], func(line string) bool { return strings.HasPrefix(line, "=== ") })
+		delete(output, key)
+		if len(said) == 0 {
+			continue // most had not even begun
+		}
+		fmt.Fprintf(out, "%s was not finished; its last words:\n", key[1])
+		for _, line := range said[max(0, len(said)-lastWords):] {
+			fmt.Fprint(out, line)
+		}
+	}
 }
 
 // verdict is go test's last line of a package: "ok", the path and the time, or "FAIL" and the path.

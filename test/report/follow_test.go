@@ -48,6 +48,15 @@ func TestFollow(t *testing.T) {
 			wantOut:     "    b_test.go:3: boom\nFAIL\n",
 			wantSummary: "unit: 1 passed, 1 failed, 0 skipped\nFAIL\tm/p\t0.2s\n",
 		},
+		"a process that dies takes the words of its tests along": {
+			events: `{"Action":"output",` + pkg + `,"Test":"TestA","Output":"=== RUN   TestA\n"}` + "\n" +
+				`{"Action":"output",` + pkg + `,"Test":"TestB","Output":"=== RUN   TestB\n"}` + "\n" +
+				`{"Action":"output",` + pkg + `,"Test":"TestB","Output":"panic: boom\n"}` + "\n" +
+				`{"Action":"output",` + pkg + `,"Output":"FAIL\tm/p\t0.2s\n"}` + "\n" +
+				`{"Action":"fail",` + pkg + `,"Elapsed":0.2}` + "\n",
+			wantOut:     "TestB was not finished; its last words:\npanic: boom\n",
+			wantSummary: "unit: 0 passed, 0 failed, 0 skipped\n  no test passed: that counts as a failure\nFAIL\tm/p\t0.2s\n",
+		},
 		"a build failure shows the compiler's words": {
 			events: `{"ImportPath":"m/p","Action":"build-output","Output":"p.go:1: undefined: x\n"}` + "\n" +
 				`{"Action":"output",` + pkg + `,"Output":"FAIL\tm/p [build failed]\n"}` + "\n" +
