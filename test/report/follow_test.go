@@ -38,8 +38,7 @@ func TestFollow(t *testing.T) {
 			wantSummary: "unit: 1 passed, 0 failed, 1 skipped\n  skipped TestB/x: b_test.go:3: needs Terraform 1.14\nok  \tm/p\t0.2s\n",
 		},
 		"a failure shows its output and only its own": {
-			events: pass +
-				`{"Action":"output",` + pkg + `,"Test":"TestA","Output":"quiet\n"}` + "\n" +
+			events: `{"Action":"output",` + pkg + `,"Test":"TestA","Output":"quiet\n"}` + "\n" + pass +
 				`{"Action":"output",` + pkg + `,"Test":"TestB","Output":"    b_test.go:3: boom\n"}` + "\n" +
 				`{"Action":"fail",` + pkg + `,"Test":"TestB","Elapsed":0}` + "\n" +
 				`{"Action":"output",` + pkg + `,"Output":"FAIL\n"}` + "\n" +
