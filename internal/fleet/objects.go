@@ -17,8 +17,8 @@ import (
 // The start of docker's client is what costs here (30 ms and more of a CPU's
 // time each), so it is started as rarely as can be: one inspect for all, and
 // what the list of containers tells is not asked again. The lists change under
-// us: what goes between a list and the inspect is no failure, so all are asked
-// again.
+// us: what goes between a list and the look at it is no failure, so all are
+// asked again.
 const objectsScript = `
 n=0
 while :; do
@@ -35,16 +35,18 @@ $list
 LIST
   ids="$ids $(printf '%s\n' "$images" | sort -u)"
   n=$((n + 1))
+  state=
   case $ids in *[0-9a-f]*) ;; *) out=; break;; esac
-  out=$(docker inspect $ids) && break
-  [ $n -lt 5 ] || exit 1
+  out=$(docker inspect $ids) || { [ $n -lt 5 ] && continue; exit 1; }
+  [ -n "$proxy" ] || break
+  state=$(proxystate); r=$?
+  case $r in
+    0) break;;
+    70) [ $n -ge 5 ] || continue;; # the proxy has gone
+  esac
+  exit $r
 done
 [ -n "$network" ] || network=$(docker network ls --quiet --filter name='^` + kamal.Network + `$') || exit
-state=
-if [ -n "$proxy" ]; then
-  state=$(proxystate); r=$?
-  [ $r = 0 ] || [ $r = 70 ] || exit $r
-fi
 printf '%s\035%s\035%s' "$network" "$out" "$state"`
 
 // objectsSeparator stands in no JSON: there it would be escaped.

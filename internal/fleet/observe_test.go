@@ -261,6 +261,25 @@ esac`
 	}
 }
 
+// Another resource of the same apply removes it, say: it is no proxy without routes, and no failure.
+func TestAProxyThatGoesWhileItIsListedIsNone(t *testing.T) {
+	t.Parallel()
+	docker := strings.Replace(stateDocker, `case "$*" in`, `
+case "$*" in
+  "ps "*) echo x >> lists; echo "1|bridge|shop-db|Up 2 hours"; [ $(wc -l < lists) -gt 1 ] || echo "2|kamal|kamal-proxy|Up 2 hours";;
+  "image ls"*) ;;
+  "inspect "*) shift; echo "[\"$*\"]";;
+  "network ls"*) ;;`, 1)
+	out, errs, code := sh(t, "touch none\n"+StatePrelude+objectsScript, map[string]string{"docker": docker, "sleep": ":"})
+	if want := string(objects("", `["1"]`, "")); code != 0 || out != want {
+		t.Errorf("exit code %d, %q, want %q, %q", code, out, want, errs)
+	}
+	always := strings.ReplaceAll(docker, "[ $(wc -l < lists) -gt 1 ] || ", "")
+	if out, errs, code := sh(t, "touch none\n"+StatePrelude+objectsScript, map[string]string{"docker": always, "sleep": ":"}); code != 70 {
+		t.Errorf("a proxy that is listed and not there: exit code %d, %q, %q", code, out, errs)
+	}
+}
+
 // Each start of docker's client costs: five are enough for a whole server.
 func TestObjectsAreListedInFewCalls(t *testing.T) {
 	t.Parallel()
