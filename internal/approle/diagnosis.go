@@ -168,7 +168,7 @@ func diagnose(spec Spec, s *site, last Probe, e evidence) (cause, next string) {
 	if e.container != nil && e.container.State != nil {
 		st := e.container.State
 		what := string(st.Status)
-		if !st.Running {
+		if !st.Running || st.Restarting {
 			what += fmt.Sprintf(", exit code %d", st.ExitCode)
 		}
 		if st.OOMKilled {

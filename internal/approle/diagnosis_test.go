@@ -168,6 +168,11 @@ func TestDiagnoseShowsWhatWasSeen(t *testing.T) {
 	if cause != want {
 		t.Errorf("cause\n%s\nwant\n%s", cause, want)
 	}
+	// Docker says of one that it is about to restart that it runs.
+	c.State.Status, c.State.Running, c.State.Restarting = container.StateRestarting, true, true
+	if cause, _ := diagnose(wanted(), s, Probe{}, evidence{container: c}); !strings.Contains(cause, "  Container: restarting, exit code 3, restarts 2\n") {
+		t.Errorf("of one that restarts:\n%s", cause)
+	}
 }
 
 func TestDiagnoseSaysNothingOfWhatNobodySaw(t *testing.T) {

@@ -86,6 +86,7 @@ func AdviceFor(err error) string {
 		hostKey     *sshexec.HostKeyError
 		auth        *sshexec.AuthError
 		unreachable *sshexec.UnreachableError
+		hungUp      *sshexec.HungUpError
 		interrupted *sshexec.InterruptedError
 		sudo        *sshexec.SudoError
 	)
@@ -98,6 +99,9 @@ func AdviceFor(err error) string {
 			"If the new key is right, put it into " + hostKey.Source + ":\n" + hostKey.OfferedLine
 	case errors.As(err, &auth):
 		return "check the user and the key in the provider's ssh block: the server's ~/.ssh/authorized_keys must have the public half of one of the keys tried."
+	case errors.As(err, &hungUp):
+		return "wait a minute and try again: sshd takes the connection and hangs up, as it does while it starts, with too many log-ins under way (MaxStartups), " +
+			"and to an address from which log-ins have just failed (PerSourcePenalties, OpenSSH 9.8 and newer). On the server, journalctl -u ssh tells which."
 	case errors.As(err, &unreachable):
 		return "check the address, that the server runs, and that its firewall lets this machine in. " +
 			"If the server is lost for good, set on_unreachable = \"keep\" in the provider to be able to destroy what was on it."

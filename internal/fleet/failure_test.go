@@ -57,6 +57,7 @@ func TestFailureAdvisesOnTheTransportsErrors(t *testing.T) {
 		"find out why the key changed before you log in": &sshexec.HostKeyError{Known: []string{"SHA256:x"}, Source: "~/.ssh/known_hosts:3"},
 		"check the user and the key in the provider's ":  &sshexec.AuthError{},
 		"set on_unreachable = \"keep\" in the provider":  &sshexec.UnreachableError{Err: errors.New("no route")},
+		"wait a minute and try again: sshd takes the":    &sshexec.UnreachableError{Err: &sshexec.HungUpError{Err: errors.New("EOF")}},
 		"apply again: it looks at what is there":         &sshexec.InterruptedError{Err: errors.New("cut")},
 		"let the user run sudo without a password":       &sshexec.SudoError{},
 	} {

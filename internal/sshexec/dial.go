@@ -42,7 +42,7 @@ func (l *link) dialPatiently(ctx context.Context) (*conn, error) {
 		if t.opts.BootTimeout == 0 {
 			// sshd drops connections at random when too many log in at once
 			// (MaxStartups): once more, a little later.
-			var hung *hungUpError
+			var hung *HungUpError
 			if n > 1 || !errors.As(err, &hung) {
 				return nil, err
 			}
@@ -173,7 +173,7 @@ func (l *link) dialVia(parent context.Context, via *conn, without []string) (*co
 	if hostKey.seen != nil {
 		stage = "logging in"
 	} else if hungUp(err) {
-		err = &hungUpError{err}
+		err = &HungUpError{Err: err}
 	}
 	return nil, l.unreachable(parent, ctx, stage, err)
 }
@@ -230,11 +230,6 @@ func (l *link) unreachable(parent, ctx context.Context, stage string, err error)
 	}
 	return &UnreachableError{Server: l.target.server, Err: err}
 }
-
-// A hungUpError is a connection that ended before the server said anything.
-type hungUpError struct{ error }
-
-func (e *hungUpError) Unwrap() error { return e.error }
 
 func hungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)

@@ -19,6 +19,16 @@ func (e *UnreachableError) Error() string {
 
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
+// A HungUpError is in an UnreachableError when the server took the connection
+// and ended it before it showed its host key. OpenSSH does so while it starts,
+// when MaxStartups is reached, and from 9.8 on to an address from which log-ins
+// failed (PerSourcePenalties).
+type HungUpError struct{ Err error }
+
+func (e *HungUpError) Error() string { return e.Err.Error() }
+
+func (e *HungUpError) Unwrap() error { return e.Err }
+
 // An AuthError says that the server answered, with the right host key, and
 // refused every way to log in that was tried.
 type AuthError struct {

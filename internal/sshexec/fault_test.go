@@ -102,7 +102,8 @@ func TestOneHangUpBeforeTheBannerIsTriedAgain(t *testing.T) {
 	srv.Break(sshtest.Faults{HangUps: 2})
 	_, err := newClient(t, srv).Run(timeout(t), steps("true"))
 	var unreachable *sshexec.UnreachableError
-	if !errors.As(err, &unreachable) {
+	var hungUp *sshexec.HungUpError
+	if !errors.As(err, &unreachable) || !errors.As(err, &hungUp) {
 		t.Errorf("error: %v", err)
 	}
 }

@@ -1,12 +1,15 @@
 package acceptance
 
 import (
+	"bufio"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
@@ -166,6 +169,8 @@ func TestAppRoleSSHErrors(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13)
+	// OpenSSH turns away for a while who has failed to log in: that comes at the end.
+	s.SSH(t, `echo 'PerSourcePenalties no' > /etc/ssh/sshd_config.d/patient.conf; systemctl reload ssh`)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webConfig)
 	w.Setenv("TF_VAR_image", w.Bed.Image("app:v1"))
@@ -232,6 +237,18 @@ func TestAppRoleSSHErrors(t *testing.T) {
 	if got := dig(w.State("kamal_app_role.web"), "instances", s.Address, "container"); got != dig(state, "instances", s.Address, "container") {
 		t.Errorf("the state lost the container: %v", got)
 	}
+
+	s.SSH(t, `rm /etc/ssh/sshd_config.d/patient.conf; systemctl reload ssh`)
+	eventually(t, time.Minute, "sshd turns this machine away", func() bool {
+		c, err := net.Dial("tcp", net.JoinHostPort(s.Address, "22"))
+		if err != nil {
+			return false // sshd is starting anew
+		}
+		defer c.Close()
+		line, _ := bufio.NewReader(c).ReadString('\n')
+		return strings.HasPrefix(line, "Not allowed at this time")
+	})
+	w.PlanFails("cannot reach "+s.Address, "wait a minute and try again", "PerSourcePenalties", "Running now: not known")
 }
 
 // fingerprint is SHA256:… of a public key.

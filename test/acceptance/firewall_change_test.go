@@ -124,11 +124,12 @@ func TestFirewallGuardsFromBeforeDockerStarts(t *testing.T) {
 				closed, allowed := sc.stranger.watch(s.Address, 5432, time.Millisecond), sc.stranger.watch(s.Address, 8080, 250*time.Millisecond)
 				restart()
 				sc.stranger.waitFor(t, s.Address, 8080, "web")
+				allowed.sees(t) // so the other would have seen its port, too
 				closed.end(t)
 				allowed.end(t)
 				t.Logf("%s, %s: closed %d of %d, allowed %d of %d", kind, name, closed.reached, closed.tried, allowed.reached, allowed.tried)
-				if closed.reached > 0 || allowed.reached == 0 {
-					t.Errorf("%s: the closed port was reached %d times, the allowed one %d times", name, closed.reached, allowed.reached)
+				if closed.reached > 0 {
+					t.Errorf("%s: the closed port was reached %d times", name, closed.reached)
 				}
 				s.SSH(t, "systemctl start kamal-firewall.service") // waits until it is through
 				w.PlanEmpty()

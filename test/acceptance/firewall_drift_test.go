@@ -131,7 +131,7 @@ func TestFirewallRefusesWhatCantBe(t *testing.T) {
 	s.SSH(t, "docker swarm leave --force >/dev/null")
 	s.SSH(t, "DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends firewalld >/dev/null 2>&1; systemctl start firewalld; firewall-cmd --state")
 	w.ApplyFails("firewalld is active there", "stop and mask firewalld", "nothing was changed")
-	s.SSH(t, "systemctl disable --now --quiet firewalld; systemctl restart docker")
+	s.SSH(t, "systemctl disable --now --quiet firewalld; systemctl reset-failed docker; systemctl restart docker")
 	s.SSH(t, "systemctl stop docker.socket docker")
 	w.ApplyFails("Docker does not run there", "kamal_server")
 	s.SSH(t, `echo '{"iptables": false}' > /etc/docker/daemon.json; iptables -F FORWARD; iptables -F DOCKER-USER; iptables -X DOCKER-USER; systemctl reset-failed docker; systemctl start docker`)

@@ -184,6 +184,7 @@ func (o *outsider) serve(t *testing.T, port int) {
 type watch struct {
 	stop    chan struct{}
 	done    chan error
+	first   chan struct{} // closed with the first answer
 	tried   int
 	reached int
 	lost    int // refused, cut, or not answered by the time of a thousand more tries
@@ -191,7 +192,7 @@ type watch struct {
 
 // watch begins a watch; end ends it.
 func (o *outsider) watch(address string, port int, every time.Duration) *watch {
-	w := &watch{stop: make(chan struct{}), done: make(chan error, 1)}
+	w := &watch{stop: make(chan struct{}), done: make(chan error, 1), first: make(chan struct{})}
 	go func() { w.done <- o.inside(func() error { return w.run(address, port, every) }) }()
 	return w
 }
@@ -201,6 +202,16 @@ func (w *watch) end(t *testing.T) {
 	close(w.stop)
 	if err := <-w.done; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// sees waits for the watch's first answer.
+func (w *watch) sees(t *testing.T) {
+	t.Helper()
+	select {
+	case <-w.first:
+	case <-time.After(30 * time.Second):
+		t.Error("a watch of an open port had no answer in 30 s")
 	}
 }
 
@@ -265,7 +276,9 @@ func (w *watch) run(address string, port int, every time.Duration) error {
 			a := open[int(e.Fd)]
 			switch {
 			case a.asked && answers(a.fd):
-				w.reached++
+				if w.reached++; w.reached == 1 {
+					close(w.first)
+				}
 			case !a.asked && e.Events == unix.EPOLLOUT: // connected
 				a.asked = true
 				_, err := unix.Write(a.fd, []byte("who\n"))
