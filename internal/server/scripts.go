@@ -151,8 +151,11 @@ docker_log
 	return s + "exit 1"
 }
 
+// restartDocker restarts Docker. Its unit allows three starts a minute, whoever
+// asked for them: those before don't count.
 func restartDocker(was string) string {
 	return `
+systemctl reset-failed docker 2>/dev/null
 if systemctl restart docker && docker_answers; then exit 0; fi
 docker_log
 restore_daemon_json ` + had(was) + `
