@@ -78,7 +78,7 @@ func swapContainer(run docker.Run, sum string) string {
 	return fleet.ToTheEnd(kamal.RunPrelude + fleet.StatePrelude + upPrelude + `
 lockproxy
 putdir ` + kamal.ProxyAppsConfigDir + ` || exit 1
-docker network inspect ` + kamal.Network + ` >/dev/null 2>&1 || docker network create ` + kamal.Network + ` >/dev/null || exit 1
+` + kamal.MakeNetwork().Script + ` || exit 1
 docker rm --force ` + comingName + ` >/dev/null 2>&1
 back=
 if there ` + Container + `; then docker rm --force ` + leavingName + ` >/dev/null 2>&1

@@ -80,7 +80,7 @@ func NewPlan(want Spec, is *fleet.Snapshot) (*Plan, error) {
 		p.changeDaemon(changed, want.Docker, is)
 	}
 	if !is.Network {
-		p.add("make the network "+kamal.Network, makeNetwork)
+		p.add("make the network "+kamal.Network, kamal.MakeNetwork().Script)
 	}
 	if len(p.Steps) == 0 {
 		return p, nil

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
@@ -183,7 +182,3 @@ if [ ` + had(was) + ` = had ]; then cp -p "$f.before-kamal" "$f.new" && mv -f "$
 systemctl reload docker
 exit 1`
 }
-
-const makeNetwork = `docker network inspect ` + kamal.Network + ` >/dev/null 2>&1 && exit 0
-docker network create ` + kamal.Network + ` >/dev/null && exit 0
-r=$?; docker network inspect ` + kamal.Network + ` >/dev/null 2>&1 || exit $r`
