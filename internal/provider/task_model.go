@@ -46,6 +46,7 @@ func (m taskModel) spec(ctx context.Context) task.Spec {
 		Command: stringList(ctx, m.Command), Env: stringMap(ctx, m.Env), AsFiles: stringSet(ctx, m.SecretsAsFiles),
 		Volumes: stringList(ctx, m.Volumes), Network: m.Network.ValueString(),
 		Timeout: duration(m.Timeout), Triggers: stringMap(ctx, m.Triggers),
+		SecretTriggers: stringSet(ctx, m.SecretTriggers), SecretsVersion: m.SecretsVersion.ValueString(),
 	}
 }
 

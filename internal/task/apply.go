@@ -149,12 +149,12 @@ func (j *job) concludeEarlier(ctx context.Context) error {
 		j.concluded = append(j.concluded, o.Container)
 		if o.TimedOut {
 			f := j.ended(o)
-			f.Cause = "a job of an earlier apply, with other triggers or another configuration, still ran: " + f.Cause
+			f.Cause = "a job of an earlier apply, with other triggers, secrets or another configuration, still ran: " + f.Cause
 			f.Next = "see what it has left undone. The next apply runs the command as it is configured now."
 			return f
 		}
 		j.warn(fmt.Sprintf("An earlier job of the task %s was found on %s", j.ID(), j.server.Name),
-			"It was cut off from its apply, and had other triggers or another configuration: "+o.Words(j.Timeout)+"."+indented(o.Output)+
+			"It was cut off from its apply, and had other triggers, secrets or another configuration: "+o.Words(j.Timeout)+"."+indented(o.Output)+
 				"\n\nIts container was removed, and the command was run as it is configured now.")
 	}
 	return nil

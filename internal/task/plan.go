@@ -1,6 +1,9 @@
 package task
 
-import "github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+import (
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
+)
 
 // A Plan is what has to happen until the command has run. It is data, made
 // from the spec and what was observed alone.
@@ -34,10 +37,28 @@ func Build(want Spec, have Observed) Plan {
 	}
 	// The last one alone can be the wanted one: one that ran before another
 	// was started is not what its triggers are now.
-	if n := len(p.Earlier); n > 0 && p.Earlier[n-1].Labels()[LabelKey] == want.Key() {
+	if n := len(p.Earlier); n > 0 && want.is(have.Snapshot, p.Earlier[n-1]) {
 		p.Adopt, p.Earlier = &p.Earlier[n-1], p.Earlier[:n-1]
 		return p
 	}
 	p.Pull = want.PullAlways || docker.FindImage(want.Image, have.Snapshot.Images) == nil
 	return p
+}
+
+// is says whether a job is the wanted one: what it runs, and what it is
+// triggered by, as far as its container tells.
+func (s Spec) is(snap *fleet.Snapshot, job docker.Container) bool {
+	if job.Labels()[LabelKey] != s.Key() {
+		return false
+	}
+	if s.SecretsVersion != "" {
+		return true
+	}
+	had := snap.Secrets(job)
+	for _, name := range s.SecretTriggers {
+		if value, known := had[name]; known && value != s.Secrets[name] {
+			return false
+		}
+	}
+	return true
 }

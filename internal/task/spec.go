@@ -49,6 +49,10 @@ type Spec struct {
 	Timeout time.Duration
 	// Triggers are what the user wants the command to run again for.
 	Triggers map[string]string
+	// SecretTriggers are the names of Secrets that are triggers as well. With a
+	// SecretsVersion, that counts for them, and not their values.
+	SecretTriggers []string
+	SecretsVersion string
 }
 
 // App is Kamal's name for the app and its destination, SVC[-DEST].
@@ -69,8 +73,9 @@ func (s Spec) containerName(random12 string) string {
 func (s Spec) mountOwner() string { return "task-" + s.Name }
 
 // Key tells jobs apart that do something else. A job that a run has left
-// behind is the one that is wanted if it has the same key. Secrets are no part
-// of it: it can be read by whoever may use docker.
+// behind can be the wanted one only if it has the same key. Secrets are no part
+// of it, since whoever may use docker reads it: those that are triggers are
+// compared with what the job's container has.
 //
 // Each part stands behind its length, so that no two specs have one key
 // because their parts join to the same text.
@@ -94,7 +99,7 @@ func (s Spec) Key() string {
 	list(s.Command...)
 	pairs(s.Env)
 	list(s.Volumes...)
-	list(s.Network)
+	list(s.Network, s.SecretsVersion)
 	return hex.EncodeToString(h.Sum(nil))
 }
 

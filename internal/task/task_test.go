@@ -38,6 +38,7 @@ func TestKeyTellsJobsApartThatDoSomethingElse(t *testing.T) {
 		"env as a trigger":   func(s *Spec) { s.Env, s.Triggers = s.Triggers, s.Env },
 		"volumes":            func(s *Spec) { s.Volumes = nil },
 		"network":            func(s *Spec) { s.Network = "other" },
+		"secrets_version":    func(s *Spec) { s.SecretsVersion = "2" },
 		"trigger":            func(s *Spec) { s.Triggers = map[string]string{"release": "v3"} },
 		"trigger's boundary": func(s *Spec) { s.Triggers = map[string]string{"releasev": "2"} },
 	} {
@@ -85,7 +86,7 @@ func left(t *testing.T, s Spec, status, created string) docker.Container {
 	b, err := json.Marshal(map[string]any{
 		"Id": created, "Name": "/" + s.containerName(created), "Created": "2026-11-23T01:00:0" + created + "Z",
 		"State":  map[string]any{"Status": status, "Running": status == "running"},
-		"Config": map[string]any{"Image": s.Image, "Labels": map[string]string{LabelTask: s.ID(), LabelKey: s.Key()}},
+		"Config": map[string]any{"Image": s.Image, "Labels": map[string]string{LabelTask: s.ID(), LabelKey: s.Key()}, "Env": []string{"KEY=" + s.Secrets["KEY"]}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -126,6 +127,33 @@ func TestBuildFindsWhatWasCutOff(t *testing.T) {
 		}
 		if adopt != tt.adopt || len(p.Earlier) != tt.earlier || len(p.Unstarted) != tt.unstarted || len(p.Others) != tt.others || p.Pull != tt.pull {
 			t.Errorf("%s: adopt %q, earlier %d, unstarted %d, others %d, pull %t", name, adopt, len(p.Earlier), len(p.Unstarted), len(p.Others), p.Pull)
+		}
+	}
+}
+
+// A rotation that was cut off and begun again with a newer password must not
+// take the job of the older one for its own.
+func TestBuildTellsJobsApartByTheSecretsThatTriggerThem(t *testing.T) {
+	t.Parallel()
+	older := func(s *Spec) { s.Secrets = secret.Set{"KEY": "older", "TOKEN": "t"} }
+	triggers := func(s *Spec) { s.SecretTriggers = []string{"KEY"} }
+	file := func(s *Spec) { s.SecretTriggers = []string{"TOKEN"} } // its file is gone
+	version := func(s *Spec) { s.SecretTriggers, s.SecretsVersion = []string{"KEY"}, "2" }
+	for name, tt := range map[string]struct {
+		job, want Spec
+		adopted   bool
+	}{
+		"no trigger":                  {wanted(older), wanted(), true},
+		"the same":                    {wanted(triggers), wanted(triggers), true},
+		"another one":                 {wanted(triggers, older), wanted(triggers), false},
+		"nobody knows":                {wanted(file), wanted(file), true},
+		"the version says the same":   {wanted(version, older), wanted(version), true},
+		"the version says another":    {wanted(triggers), wanted(version), false},
+		"a trigger since, of another": {wanted(older), wanted(triggers), false},
+	} {
+		p := Build(tt.want, Observe(&fleet.Snapshot{Containers: []docker.Container{left(t, tt.job, "exited", "1")}}, tt.want))
+		if (p.Adopt != nil) != tt.adopted || (len(p.Earlier) == 0) != tt.adopted {
+			t.Errorf("%s: adopted %t, earlier %d", name, p.Adopt != nil, len(p.Earlier))
 		}
 	}
 }

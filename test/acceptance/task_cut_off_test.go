@@ -70,6 +70,27 @@ func TestTaskCutOff(t *testing.T) {
 		}
 	})
 
+	// The job of an older password is not that of a rotation begun since.
+	t.Run("killed, and rotated since", func(t *testing.T) {
+		t.Parallel()
+		w := newTask(t, s, "rotated")
+		w.Write("main.tf", strings.Replace(strings.ReplaceAll(taskConfig, "SERVICE", "rotated"), "triggers", "secret_triggers = [\"PASSWORD\"]\n  triggers", 1))
+		w.Setenv("TF_VAR_seconds", "3")
+		p := w.Start()
+		begun(t, p, "rotated")
+		p.KillProvider()
+		p.Wait()
+		dead(t, "rotated")
+		w.Setenv("TF_VAR_password", "s3cret-of-tomorrow")
+		if out := w.Apply(); !says(out, "An earlier job of the task rotated/migrate was found") || says(out, "s3cret") {
+			t.Errorf("no word of the earlier job:\n%s", out)
+		}
+		if got := runs(t, s, "rotated"); got != "begin one, end one, begin one, end one" {
+			t.Errorf("runs: %q", got)
+		}
+		w.PlanEmpty()
+	})
+
 	t.Run("interrupted", func(t *testing.T) {
 		t.Parallel()
 		w := newTask(t, s, "stopped")
