@@ -180,7 +180,7 @@ func (f *Family) foreign() (out []rule) {
 // byOurRules follows the rules in the order of the chain as it is.
 func (o *Observed) byOurRules(p Published, f *Family) (Reach, []string, string) {
 	var sources []string
-	reach := Anywhere // a chain without its DROP
+	var reach Reach
 rules:
 	for _, r := range f.chains[allow] {
 		switch {
@@ -188,6 +188,7 @@ rules:
 			return Unknown, nil, "a rule in " + allow + " is not ours: " + strings.TrimPrefix(r.String()+r.other, "-A ")
 		case r.origDst != "" || r.protocol != "" && r.protocol != p.Protocol || !r.has(p.Port):
 		case r.target == "RETURN" && r.source == "":
+			reach = Anywhere
 			break rules
 		case r.target == "RETURN":
 			sources = append(sources, r.source)
@@ -208,6 +209,8 @@ rules:
 		more += "; what comes in over " + strings.Join(others, ", ") + " is not filtered"
 	}
 	switch reach {
+	case "":
+		return Anywhere, nil, "kamal_firewall is there, but its rules lack the DROP at their end: see its drift" + o.misled()
 	case Nobody:
 		return reach, nil, "kamal_firewall closes it" + more
 	case Sources:
