@@ -161,7 +161,7 @@ func TestFirewallWithAThousandRules(t *testing.T) {
 	w.PlanEmpty()
 	t.Logf("1,000 rules: apply %s, plan %s", applied.Round(time.Second), time.Since(begin).Round(time.Second))
 	// Most of it is the CLI's and the framework's own time, which grows with the
-	// square of the rules: 5,000 take a minute.
+	// square of the rules: 5,000 take half a minute.
 	if applied > time.Minute {
 		t.Errorf("the apply took %s", applied)
 	}

@@ -14,9 +14,10 @@ func TestTaskCutOff(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
-	begun := func(t *testing.T, p *process, service string) {
+	// begun waits for a note of the command.
+	begun := func(t *testing.T, p *process, service, note string) {
 		t.Helper()
-		eventually(t, time.Minute, "the command runs", func() bool { return !p.Running() || strings.Contains(runs(t, s, service), "begin") })
+		eventually(t, time.Minute, "the command runs", func() bool { return !p.Running() || strings.Contains(runs(t, s, service), note) })
 		if !p.Running() {
 			t.Fatalf("the apply is over:\n%s", p.Output())
 		}
@@ -25,6 +26,15 @@ func TestTaskCutOff(t *testing.T) {
 	dead := func(t *testing.T, service string) {
 		t.Helper()
 		s.SSH(t, "touch -d '1 minute ago' .kamal/lock-"+service+"/run")
+	}
+	// killed begins an apply and kills its provider while the command runs.
+	killed := func(t *testing.T, w *workspace, service, note string) {
+		t.Helper()
+		p := w.Start()
+		begun(t, p, service, note)
+		p.KillProvider()
+		p.Wait()
+		dead(t, service)
 	}
 	once := func(t *testing.T, service string) {
 		t.Helper()
@@ -40,11 +50,7 @@ func TestTaskCutOff(t *testing.T) {
 		t.Parallel()
 		w := newTask(t, s, "killed")
 		w.Setenv("TF_VAR_seconds", "8")
-		p := w.Start()
-		begun(t, p, "killed")
-		p.KillProvider()
-		p.Wait()
-		dead(t, "killed")
+		killed(t, w, "killed", "begin one")
 		if out := w.Apply(); !says(out, "The task killed/migrate was not started again") || !says(out, "was still running, and was waited for") {
 			t.Errorf("no word of the job that was found:\n%s", out)
 		}
@@ -55,11 +61,7 @@ func TestTaskCutOff(t *testing.T) {
 		w.Setenv("TF_VAR_text", "two")
 		w.Setenv("TF_VAR_seconds", "3")
 		w.Setenv("TF_VAR_code", "5")
-		p = w.Start()
-		eventually(t, time.Minute, "the second command runs", func() bool { return strings.Contains(runs(t, s, "killed"), "begin two") })
-		p.KillProvider()
-		p.Wait()
-		dead(t, "killed")
+		killed(t, w, "killed", "begin two")
 		w.Setenv("TF_VAR_text", "three")
 		w.Setenv("TF_VAR_code", "0")
 		if out := w.Apply(); !says(out, "An earlier job of the task killed/migrate was found") || !says(out, "it ended with exit code 5") {
@@ -74,13 +76,9 @@ func TestTaskCutOff(t *testing.T) {
 	t.Run("killed, and rotated since", func(t *testing.T) {
 		t.Parallel()
 		w := newTask(t, s, "rotated")
-		w.Write("main.tf", strings.Replace(strings.ReplaceAll(taskConfig, "SERVICE", "rotated"), "triggers", "secret_triggers = [\"PASSWORD\"]\n  triggers", 1))
+		w.Write("main.tf", taskTriggeredBy("rotated", "PASSWORD"))
 		w.Setenv("TF_VAR_seconds", "3")
-		p := w.Start()
-		begun(t, p, "rotated")
-		p.KillProvider()
-		p.Wait()
-		dead(t, "rotated")
+		killed(t, w, "rotated", "begin one")
 		w.Setenv("TF_VAR_password", "s3cret-of-tomorrow")
 		if out := w.Apply(); !says(out, "An earlier job of the task rotated/migrate was found") || says(out, "s3cret") {
 			t.Errorf("no word of the earlier job:\n%s", out)
@@ -97,7 +95,7 @@ func TestTaskCutOff(t *testing.T) {
 		w.Setenv("TF_VAR_seconds", "6")
 		w.Setenv("TF_VAR_code", "7")
 		p := w.Start()
-		begun(t, p, "stopped")
+		begun(t, p, "stopped", "begin")
 		p.Interrupt()
 		out, code := p.Wait()
 		if code == 0 || !says(out, "the job goes on in the container stopped-task-migrate-") || !says(out, "docker stop stopped-task-migrate-") {
@@ -131,7 +129,7 @@ func TestTaskCutOff(t *testing.T) {
 		t.Parallel()
 		w, link := linked(t, "cut")
 		p := w.Start()
-		begun(t, p, "cut")
+		begun(t, p, "cut", "begin")
 		link.Cut()
 		if out, code := p.Wait(); code != 0 {
 			t.Errorf("exit code %d:\n%s", code, out)
@@ -145,7 +143,7 @@ func TestTaskCutOff(t *testing.T) {
 		t.Parallel()
 		w, link := linked(t, "stalled")
 		p := w.Start()
-		begun(t, p, "stalled")
+		begun(t, p, "stalled", "begin")
 		link.Stall()
 		eventually(t, time.Minute, "the command ends", func() bool {
 			return runs(t, s, "stalled") == "begin one, end one" && s.SSH(t, "pgrep -f '[d]ocker wait stalled-task' || :") == ""

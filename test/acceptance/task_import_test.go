@@ -15,7 +15,7 @@ func TestTaskImport(t *testing.T) {
 	s := bed(t).Server(t, testbed.Debian12)
 	for service, identity := range map[string]bool{"byid": false, "byidentity": true} {
 		w := newTask(t, s, service)
-		w.Write("main.tf", strings.Replace(strings.ReplaceAll(taskConfig, "SERVICE", service), "triggers", "secret_triggers = [\"PASSWORD\"]\n  triggers", 1))
+		w.Write("main.tf", taskTriggeredBy(service, "PASSWORD"))
 		if identity {
 			w.Write("import.tf", fmt.Sprintf("import {\n  to = kamal_task.migrate\n  identity = {\n    service = %q\n    name = \"migrate\"\n    server = %q\n  }\n}\n", service, s.Address))
 		} else {

@@ -36,6 +36,11 @@ resource "kamal_task" "migrate" {
 }
 `
 
+// taskTriggeredBy is taskConfig for a service, with a secret as a trigger too.
+func taskTriggeredBy(service, name string) string {
+	return strings.Replace(strings.ReplaceAll(taskConfig, "SERVICE", service), "triggers =", fmt.Sprintf("secret_triggers = [%q]\n  triggers =", name), 1)
+}
+
 // newTask is a workspace with taskConfig for an app of its own.
 func newTask(t *testing.T, s *testbed.Server, service string) *workspace {
 	t.Helper()
@@ -200,7 +205,7 @@ resource "kamal_app_role" "web" {
 		t.Errorf("running: %q", got)
 	}
 
-	w.Write("main.tf", strings.Replace(strings.ReplaceAll(taskConfig, "SERVICE", "shop"), "triggers =", "secret_triggers = [\"OTHER\"]\n  triggers =", 1))
+	w.Write("main.tf", taskTriggeredBy("shop", "OTHER"))
 	w.PlanFails("OTHER is in secret_triggers and not in secrets")
 	w.Write("main.tf", strings.Replace(strings.ReplaceAll(taskConfig, "SERVICE", "shop"), `"/srv/runs:/runs"`, `"/srv/runs:/runs", "data:/runs/"`, 1))
 	w.PlanFails("two volumes are mounted at /runs")
