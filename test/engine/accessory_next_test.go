@@ -12,7 +12,7 @@ import (
 
 // little is an accessory with a volume and a secret file.
 func little(s *accessory.Spec) {
-	s.Volumes, s.Secrets, s.AsFiles = []string{"shop-data:/data"}, secret.Set{"A": "x"}, []string{"A"}
+	s.Volumes, s.Secrets, s.AsFiles = []string{"shop-data:/data"}, secret.Set{"A": "little-s3cret"}, []string{"A"}
 }
 
 // The calls of a replacement, in order.
@@ -42,9 +42,9 @@ func TestAccessoryRefusedByDockerIsNotStopped(t *testing.T) {
 			"unknown capability": func(s *accessory.Spec) { s.Options.CapAdd = []string{"NO_SUCH"} },
 			"ulimit soft limit must be less than or equal to hard limit": func(s *accessory.Spec) { s.Options.Ulimits = map[string]string{"nofile": "20:10"} },
 			"invalid --security-opt":                                     func(s *accessory.Spec) { s.Options.SecurityOpt = []string{"no-such=1"} },
-			"is not allowed":                                             func(s *accessory.Spec) { s.Options.Sysctls = map[string]string{"vm.swappiness": "1"} },
+			"vm.swappiness":                                              func(s *accessory.Spec) { s.Options.Sysctls = map[string]string{"vm.swappiness": "1"} },
 			"ange of CPUs is from":                                       func(s *accessory.Spec) { s.CPUs = 500 },
-			"nowhere not found":                                          func(s *accessory.Spec) { s.Network = "nowhere" },
+			"nowhere":                                                    func(s *accessory.Spec) { s.Network = "nowhere" },
 			"error looking up logging plugin":                            func(s *accessory.Spec) { s.LogDriver, s.LogOptions = "no-such", nil },
 		} {
 			a.spec = good

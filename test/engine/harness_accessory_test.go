@@ -87,9 +87,7 @@ func (a *accessoryHandle) applyIn(ctx context.Context, r *run) (string, error) {
 	if err == nil || !c.Create && st != nil && st.MachineID == c.MachineID {
 		a.state = st
 	}
-	for _, v := range a.secrets() {
-		r.log.mustNotHold(a.e, v)
-	}
+	a.e.mustHide(r, a.secrets()...)
 	return warned(warnings), err
 }
 

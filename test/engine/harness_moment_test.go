@@ -74,3 +74,14 @@ func (l *log) holds(text string) bool {
 	defer l.mu.Unlock()
 	return strings.Contains(l.text.String(), text)
 }
+
+// mustHide fails the test if one of the values is in a run's log; shorter ones
+// are found there by accident.
+func (e *engine) mustHide(r *run, values ...string) {
+	e.Helper()
+	for _, v := range values {
+		if len(strings.TrimSpace(v)) >= 12 {
+			r.log.mustNotHold(e, v)
+		}
+	}
+}

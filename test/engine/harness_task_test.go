@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,16 +44,13 @@ func (k *taskHandle) runs(text, seconds, code string) {
 // applyIn is one run of the task in a run of the provider; it returns the
 // warnings. It keeps what a state keeps.
 func (k *taskHandle) applyIn(ctx context.Context, r *run) (string, error) {
-	for _, v := range k.spec.Secrets {
-		r.fleet.AddSecret(v)
-	}
+	secrets := slices.Collect(maps.Values(k.spec.Secrets))
+	r.fleet.AddSecret(secrets...)
 	st, warnings, err := task.Apply(ctx, r.fleet, k.server, k.spec)
 	if err == nil {
 		k.state = st
 	}
-	for _, v := range k.spec.Secrets {
-		r.log.mustNotHold(k.e, v)
-	}
+	k.e.mustHide(r, secrets...)
 	return warned(warnings), err
 }
 

@@ -54,7 +54,7 @@ func TestTaskRunsAndFails(t *testing.T) {
 			{"no such program", func(k *taskHandle) { k.spec.Command = []string{"no-such-program"} },
 				[]string{"Exit code: 127", "was not found in the image", "the command was not started"}},
 			{"no such network", func(k *taskHandle) { k.spec.Network = "nowhere" },
-				[]string{"docker refused to run the container, in its words above", "nowhere not found", "the command was not started"}},
+				[]string{"docker refused to run the container, in its words above", "nowhere", "the command was not started"}},
 			{"an image that is not there", func(k *taskHandle) { k.spec.Image = e.image("app:missing") }, []string{"app:missing", "the command was not started"}},
 			{"an image for another machine", func(k *taskHandle) { k.spec.Image = e.image("app:arm64") }, []string{"check the image before it is run", "arm64", "the command was not started"}},
 			{"a command that is killed", func(k *taskHandle) { k.spec.Command = []string{"app", "exit", "137"} }, []string{"exit code 137", "it was killed (SIGKILL)", "give the server more memory"}},
