@@ -69,7 +69,7 @@ func TestRunHasNoneOfKamalsLabels(t *testing.T) {
 	argv := strings.Join(run.Argv(), " ")
 	for _, want := range []string{
 		"docker run --detach --restart no --name shop-staging-task-migrate-0123456789ab --network kamal ", "--env KEY ", "--env TOKEN_FILE=/run/secrets/TOKEN ",
-		"--volume data:/data ", ":/run/secrets:ro ", "--label kamal-terraform.task=shop-staging/migrate", "--label service= ", "registry.example.com/shop:v2 bin/rails db:migrate",
+		"--volume data:/data ", ":/run/secrets:ro ", "--label kamal-terraform.task=shop-staging/migrate", "--label service= ", "--sig-proxy=false ", "registry.example.com/shop:v2 bin/rails db:migrate",
 	} {
 		if !strings.Contains(argv, want) {
 			t.Errorf("no %q in %s", want, argv)
