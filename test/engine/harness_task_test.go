@@ -101,6 +101,28 @@ func (k *taskHandle) begun(u *under, note string) {
 	}
 }
 
+// pauses waits until the command under way has noted a text, and pauses it: the
+// moment lasts until resumes. It returns the job's container.
+func (k *taskHandle) pauses(u *under, note string) string {
+	k.e.Helper()
+	k.begun(u, note)
+	job := k.e.s.SSH(k.e, "docker ps --format '{{.Names}}' --filter name='^"+k.spec.App()+"-task-"+k.spec.Name+"'")
+	k.e.s.SSH(k.e, "docker pause "+job)
+	return job
+}
+
+// waitsFor waits until somebody waits for a job, and returns the session of the
+// script that does on the server.
+func (e *engine) waitsFor(job string) string {
+	e.Helper()
+	var session string
+	eventually(e, time.Minute, "somebody waits for the job", func() bool {
+		session = strings.TrimSpace(e.s.SSH(e, "ps -o sid= -p $(pgrep -f '^docker wait "+job+"' | head -n 1) 2>/dev/null || :"))
+		return session != ""
+	})
+	return session
+}
+
 // cutOff begins a run and kills its provider while the command runs.
 func (k *taskHandle) cutOff(note string) {
 	k.e.Helper()

@@ -20,9 +20,18 @@ func TestTaskCutOff(t *testing.T) {
 	onEngines(t, func(e *engine) {
 		e.beside("killed", func(e *engine) {
 			k := e.task("killed")
-			k.runs("one", "8", "0")
-			k.cutOff(begin1)
-			if out := k.do(); !says(out, "The task killed/migrate was not started again") || !says(out, "was still running, and was waited for") {
+			k.runs("one", "6", "0")
+			r, u, _, _ := k.begin()
+			job := k.pauses(u, begin1)
+			r.kill()
+			e.wantFailure(u.wait(), "the job goes on in the container "+job)
+			e.ages("killed")
+			_, u, _, warnings := k.begin()
+			e.waitsFor(job)
+			e.s.SSH(e, "docker unpause "+job)
+			e.must(u.wait())
+			k.wantNothingLeft("the task")
+			if out := *warnings; !says(out, "The task killed/migrate was not started again") || !says(out, "was still running, and was waited for") {
 				e.Errorf("no word of the job that was found:\n%s", out)
 			}
 			k.wantNotes(ran1)
@@ -90,15 +99,18 @@ func TestTaskCutOff(t *testing.T) {
 			e.options = append(e.options, func(_ *fleet.Fleet, o *sshexec.Options) { o.HostKey = e.s.HostKey })
 			k := e.task(service)
 			k.server = link.Address()
-			k.runs("one", "4", "0")
+			k.runs("one", "6", "0")
 			return k, link
 		}
 
 		e.beside("link cut", func(e *engine) {
 			k, link := linked(e, "cut")
 			_, u, _, warnings := k.begin()
-			k.begun(u, "begin")
+			job := k.pauses(u, "begin")
+			e.waitsFor(job)
 			link.Cut()
+			eventually(e, time.Minute, "the provider is back", func() bool { return link.Accepted() == 2 })
+			e.s.SSH(e, "docker unpause "+job)
 			e.must(u.wait())
 			if *warnings != "" || link.Accepted() != 2 {
 				e.Errorf("%d connections, and the warnings: %s", link.Accepted(), *warnings)
@@ -111,13 +123,10 @@ func TestTaskCutOff(t *testing.T) {
 		e.beside("link stalled", func(e *engine) {
 			k, link := linked(e, "stalled")
 			_, u, _, _ := k.begin()
-			k.begun(u, "begin")
-			var script string
-			eventually(e, time.Minute, "the script waits", func() bool {
-				script = e.s.SSH(e, "ps -o sid= -p $(pgrep -f '[d]ocker wait stalled-task' | head -n 1) 2>/dev/null || :")
-				return script != ""
-			})
+			job := k.pauses(u, "begin")
+			script := e.waitsFor(job)
 			link.Stall()
+			e.s.SSH(e, "docker unpause "+job)
 			eventually(e, time.Minute, "the script ends", func() bool {
 				_, err := e.s.Run(context.Background(), "! pgrep -s "+script)
 				return err == nil
@@ -167,10 +176,10 @@ func TestTaskThatSomebodyElseTouches(t *testing.T) {
 		k.wantNotes(begin1 + ", begin two, end two")
 
 		// Its lock is taken: what it has seen counts, and the other's lock stays.
-		k.runs("three", "3", "0")
+		k.runs("three", "6", "0")
 		_, u, _, warnings := k.begin()
-		k.begun(u, "begin three")
-		e.s.SSH(e, "echo another > .kamal/lock-shop/run")
+		job = k.pauses(u, "begin three")
+		e.s.SSH(e, "echo another > .kamal/lock-shop/run; docker unpause "+job)
 		e.must(u.wait())
 		if got := e.s.SSH(e, "cat .kamal/lock-shop/run"); got != "another" || !says(*warnings, "Not everything could be tidied up on "+e.s.Address) {
 			e.Errorf("the lock is %q's, and the warnings: %s", got, *warnings)

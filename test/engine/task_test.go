@@ -96,16 +96,17 @@ func TestTaskSecretsArrive(t *testing.T) {
 	onEngines(t, func(e *engine) {
 		k := e.task("shop")
 		k.spec.Secrets, k.spec.AsFiles = secret.Set{"PASSWORD": "s3cret-of-the-day", "TOKEN": "token-number-one"}, []string{"TOKEN"}
-		k.runs("one", "4", "0")
+		k.spec.Command = []string{"app", "sleep", "60"} // content with being stopped
 		_, u, _, _ := k.begin()
-		k.begun(u, "begin")
-		job := names(e, e.s)
+		var job string
+		eventually(e, time.Minute, "the command runs", func() bool { job = names(e, e.s); return job != "" || !u.running() })
 		if got := e.s.SSH(e, "docker exec "+job+" app cat /run/secrets/TOKEN; docker exec "+job+" app env TOKEN_FILE; docker exec "+job+" app env PASSWORD"); got != "token-number-one/run/secrets/TOKENs3cret-of-the-day" {
 			e.Errorf("the secrets arrived as %q", got)
 		}
 		if got := e.s.SSH(e, "docker inspect "+job); strings.Contains(got, "token-number-one") || strings.Contains(got, `"service"`) {
 			e.Errorf("docker inspect shows %s", got)
 		}
+		e.s.SSH(e, "docker stop "+job)
 		e.must(u.wait())
 		k.wantNothingLeft("the task")
 		if k.state.Secrets["TOKEN"] != "token-number-one" || k.state.Secrets["PASSWORD"] != "s3cret-of-the-day" {
@@ -120,18 +121,19 @@ func TestTaskWaitsForOthersOfItsApp(t *testing.T) {
 		seed := e.task("shop")
 		seed.spec.Name = "seed"
 		k := e.task("shop")
-		// The other one's run died, and its job goes on.
+		// The other one's run died, and its job goes on once it is unpaused.
 		other := func(seconds string) string {
 			e.Helper()
 			seed.runs("other", seconds, "0")
 			r, u, _, _ := seed.begin()
-			seed.begun(u, "begin other")
+			job := seed.pauses(u, "begin other")
 			r.kill()
-			e.wantFailure(u.wait(), "the job goes on in the container shop-task-seed-")
+			e.wantFailure(u.wait(), "the job goes on in the container "+job)
 			e.ages("shop")
-			return names(e, e.s)
+			return job
 		}
 		job := other("60")
+		e.s.SSH(e, "docker unpause "+job)
 		k.spec.Timeout = time.Second
 		k.fails("a job of another task of the app still runs, in the container "+job, "two tasks of an app never run at once", "docker stop "+job)
 		k.wantNotes("begin other")
@@ -147,9 +149,12 @@ func TestTaskWaitsForOthersOfItsApp(t *testing.T) {
 		seed.wantNothingLeft("a destroy")
 
 		e.s.SSH(e, "rm /srv/runs/shop")
-		job = other("4")
+		job = other("6")
 		k.spec.Timeout = time.Minute
-		e.must(second(k.apply()))
+		_, u, _, _ := k.begin()
+		e.waitsFor(job)
+		e.s.SSH(e, "docker unpause "+job)
+		e.must(u.wait())
 		k.wantNotes("begin other, end other, begin one, end one")
 		if got := e.s.SSH(e, "docker ps -a --format '{{.Names}}'"); got != job {
 			e.Errorf("there is %q, want the other's %s, for its own task", got, job)
@@ -163,6 +168,3 @@ func TestTaskWaitsForOthersOfItsApp(t *testing.T) {
 		k.wantNotes("begin other, end other, begin one, end one")
 	})
 }
-
-// second is the second of two values.
-func second[A, B any](_ A, b B) B { return b }
