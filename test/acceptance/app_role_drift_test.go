@@ -36,7 +36,6 @@ docker run --detach --restart unless-stopped --name ` + name + ` --network kamal
 }
 
 func TestAppRoleDriftIsShownAndMended(t *testing.T) {
-	small(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)

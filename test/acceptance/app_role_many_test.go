@@ -91,7 +91,6 @@ resource "kamal_app_role" "web" {
 // The first plan of a configuration that also makes the servers: nothing is
 // known of them, and nothing is dialled.
 func TestAppRolePlansServersThatDoNotExistYet(t *testing.T) {
-	small(t)
 	t.Parallel()
 	w := newWorkspace(t)
 	w.Write("main.tf", `

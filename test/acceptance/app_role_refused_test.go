@@ -295,7 +295,7 @@ docker stop shop-web-unhealthy`)
 }
 
 func TestAppRolePlanErrors(t *testing.T) {
-	small(t)
+	story(t)
 	t.Parallel()
 	w := newWorkspace(t)
 	for name, tt := range map[string]struct {

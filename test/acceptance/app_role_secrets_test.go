@@ -40,7 +40,7 @@ resource "kamal_app_role" "web" {
 `
 
 func TestAppRoleSecretsArriveAndStayHidden(t *testing.T) {
-	small(t)
+	story(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)

@@ -21,7 +21,7 @@ resource "kamal_app_role" "web" {
 `
 
 func TestAppRoleDeploysUpdatesAndGoesBack(t *testing.T) {
-	small(t)
+	story(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, s)

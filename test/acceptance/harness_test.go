@@ -20,7 +20,7 @@ import (
 // settings are what all tests of a run share.
 type settings struct {
 	cli         cli
-	set         string // "full", "cli" or "small"
+	set         string // "all" or "stories"
 	providerDir string // where the built provider is
 }
 
@@ -64,23 +64,20 @@ func bed(t *testing.T) *testbed.Bed {
 	return b
 }
 
-// small marks a test as one of the smaller set. It stands in the test's first
-// line, before any workspace or server.
-func small(t *testing.T) { skips.small.Store(root(t), true) }
+// story marks a test as one of the few life stories that run under the oldest
+// supported CLI too. It stands in the test's first line, before any workspace
+// or server.
+func story(t *testing.T) { skips.stories.Store(root(t), true) }
 
 // aboutServers marks a test of what happens on a server, whichever CLI asked
-// for it: it runs under the first CLI of a run only. It stands in the test's
-// first line.
-func aboutServers(t *testing.T) { skips.servers.Store(root(t), true) }
+// for it.
+func aboutServers(*testing.T) {}
 
 // onServers runs a part of a test, as aboutServers would the whole. It is a
 // subtest, so that the report shows where it was skipped.
 func onServers(t *testing.T, w *workspace, name string, part func(t *testing.T, w *workspace)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
-		if acceptance(t).set != "full" {
-			skip(t, "about servers, not the CLI: another CLI of this run shows it")
-		}
 		part(t, w.in(t))
 	})
 }
@@ -95,15 +92,8 @@ func acceptance(t *testing.T) settings {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := skips.servers.Load(root(t)); s.set == "cli" && ok {
-		skip(t, "about servers, not the CLI: another CLI of this run shows it (KAMAL_TEST_SET=cli)")
-	}
-	_, ok := skips.small.Load(root(t))
-	switch {
-	case s.set == "small" && !ok:
-		skip(t, "not in the small set (KAMAL_TEST_SET=small)")
-	case s.set == "cli" && ok:
-		skip(t, "in the small set, which another run has (KAMAL_TEST_SET=cli)")
+	if _, ok := skips.stories.Load(root(t)); s.set == "stories" && !ok {
+		skip(t, "no life story (KAMAL_TEST_SET=stories)")
 	}
 	return s
 }
@@ -150,10 +140,10 @@ func (c cli) lacks(f feature) string {
 func newSettings() (settings, error) {
 	s := settings{set: os.Getenv("KAMAL_TEST_SET")}
 	if s.set == "" {
-		s.set = "full"
+		s.set = "all"
 	}
-	if s.set != "full" && s.set != "cli" && s.set != "small" {
-		return s, fmt.Errorf("KAMAL_TEST_SET is %q, want full, cli or small", s.set)
+	if s.set != "all" && s.set != "stories" {
+		return s, fmt.Errorf("KAMAL_TEST_SET is %q, want all or stories", s.set)
 	}
 	var err error
 	if s.cli, err = findCLI(); err != nil {
@@ -189,8 +179,7 @@ func findProvider() (string, error) {
 var skips skipped
 
 type skipped struct {
-	small   sync.Map // names of the tests of the small set
-	servers sync.Map // names of the tests that no CLI makes a difference to
+	stories sync.Map // names of the tests that are life stories
 	mu      sync.Mutex
 	tests   map[string][]string // by reason
 }

@@ -33,7 +33,7 @@ resource "kamal_proxy_route" "web" {
 `
 
 func TestRouteIsCreatedChangedMendedAndRemoved(t *testing.T) {
-	small(t)
+	story(t)
 	t.Parallel()
 	a, b := bed(t).Server(t, testbed.Debian12), bed(t).Server(t, testbed.Debian13)
 	ids := map[string]string{}

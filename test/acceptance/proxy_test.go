@@ -85,7 +85,7 @@ func TestProxyLivesOnDebian12(t *testing.T) {
 }
 
 func TestProxyLivesOnDebian13(t *testing.T) {
-	small(t)
+	story(t)
 	t.Parallel()
 	proxyLife(t, testbed.Debian13)
 }

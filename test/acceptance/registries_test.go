@@ -191,7 +191,6 @@ func workFiles(t *testing.T, w *workspace) map[string]string {
 
 // A log-in under a name that no image has would never be used.
 func TestRegistriesUnderWrongNames(t *testing.T) {
-	small(t)
 	t.Parallel()
 	w := newWorkspace(t)
 	body := "ssh = {{ssh}}\nregistries = {\n"

@@ -30,7 +30,7 @@ systemd-run --quiet --unit=holder perl /root/hold.pl
 for i in $(seq 300); do [ ! -e /run/holding ] || exit 0; sleep 0.1; done; exit 1`
 
 func TestServerMakesABareMachineReadyAndMendsIt(t *testing.T) {
-	small(t)
+	story(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian13Bare)
 	w := newWorkspace(t, s)

@@ -65,7 +65,7 @@ func leftOfTask(t *testing.T, s *testbed.Server, service string) string {
 }
 
 func TestTaskRunsWhenItsTriggersChange(t *testing.T) {
-	small(t)
+	story(t)
 	t.Parallel()
 	s := bed(t).Server(t, testbed.Debian12)
 	w := newTask(t, s, "shop")
