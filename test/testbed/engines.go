@@ -1,7 +1,5 @@
 package testbed
 
-import "testing"
-
 // An Engine is a Docker that the project is tested with.
 type Engine struct{ Kind Kind }
 
@@ -13,6 +11,3 @@ func Oldest() Engine { return Engines()[0] }
 
 // Newest is the last of Engines.
 func Newest() Engine { all := Engines(); return all[len(all)-1] }
-
-// Warm is a stand-in.
-func (b *Bed) Warm(t testing.TB, kind Kind) *Server { return b.Server(t, kind) }
