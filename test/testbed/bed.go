@@ -52,6 +52,7 @@ const (
 	labelKind    = "kamal-testbed.kind"    // its Kind
 	labelAddress = "kamal-testbed.address" // its address, for life
 	labelOwner   = "kamal-testbed.owner"   // process that may use it; without: all may
+	labelPool    = "kamal-testbed.pool"    // it is lent to one test after another
 )
 
 func cacheDir() string {

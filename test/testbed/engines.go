@@ -1,7 +1,5 @@
 package testbed
 
-import "testing"
-
 // Engine is a Docker that the provider is tested with. What README.md and the
 // documentation say of them is made from Engines, by tools/generate.sh.
 type Engine struct {
@@ -41,6 +39,3 @@ func EngineOf(kind Kind) (Engine, bool) {
 	}
 	return Engine{}, false
 }
-
-// Warm is a stand-in.
-func (b *Bed) Warm(t testing.TB, kind Kind) *Server { return b.Server(t, kind) }

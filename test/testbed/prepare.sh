@@ -12,7 +12,7 @@ flock -w 900 9 || { log "another prepare.sh has held the lock for 15 minutes"; e
 install_packages() {
   # command -> package; a command that is there needs no package, whoever installed it.
   local missing=() pair
-  for pair in debootstrap:debootstrap iptables:iptables ssh:openssh-client \
+  for pair in debootstrap:debootstrap iptables:iptables nft:nftables ssh:openssh-client \
     ssh-keygen:openssh-client tar:tar dockerd:docker.io containerd:containerd; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
   done

@@ -30,6 +30,7 @@ type Server struct {
 	image     string
 	state     string // as Docker calls it
 	owner     int    // process id, 0 if it is everybody's
+	pooled    bool   // Warm lends it
 }
 
 // User is the account beside root: sudo without password, not in group docker.
@@ -73,7 +74,7 @@ func (b *Bed) Start(ctx context.Context, name string, kind Kind) (*Server, error
 	return b.start(ctx, name, kind, 0)
 }
 
-func (b *Bed) start(ctx context.Context, name string, kind Kind, owner int) (*Server, error) {
+func (b *Bed) start(ctx context.Context, name string, kind Kind, owner int, labels ...string) (*Server, error) {
 	if err := b.ensureMachine(ctx, kind); err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func (b *Bed) start(ctx context.Context, name string, kind Kind, owner int) (*Se
 	if err != nil {
 		return nil, err
 	}
-	s, err := b.create(ctx, name, kind, owner)
+	s, err := b.create(ctx, name, kind, owner, labels...)
 	unlock()
 	if err != nil {
 		return nil, err
@@ -122,6 +123,9 @@ func (b *Bed) remove(ctx context.Context, name string) error {
 	if _, err := docker(ctx, "rm", "--force", "--volumes", b.object(name)); err != nil {
 		return err
 	}
+	if err := b.forgetPooled(name); err != nil {
+		return err
+	}
 	err := os.Remove((&Server{Name: name, bed: b}).hostKeyFile())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -151,7 +155,7 @@ var capabilities = []string{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "NET_RAW", "
 
 // create makes the container without starting it; its image is there. The caller
 // holds the lock.
-func (b *Bed) create(ctx context.Context, name string, kind Kind, owner int) (*Server, error) {
+func (b *Bed) create(ctx context.Context, name string, kind Kind, owner int, labels ...string) (*Server, error) {
 	image, err := machineImage(ctx, kind.machine())
 	if err != nil {
 		return nil, err
@@ -178,6 +182,9 @@ func (b *Bed) create(ctx context.Context, name string, kind Kind, owner int) (*S
 		// A real file system below, or the inner overlay2 would have to lie on another
 		// overlay. Docker's new image store is containerd's.
 		"--volume", "/var/lib/docker", "--volume", "/var/lib/containerd",
+	}
+	for _, label := range labels {
+		args = append(args, "--label", label)
 	}
 	for _, capability := range capabilities {
 		args = append(args, "--cap-add", capability)
