@@ -46,6 +46,9 @@ var table = map[string]where{
 
 	// Servers and ways in.
 
+	// What Docker's versions say and do.
+	"TestAnImageWhoseTagHasMovedOnIsStillSeen":  ends,
+	"TestFreeDiskIsThatWhereDockerKeepsItsData": ends,
 }
 
 // enginesOf are the kinds of servers on which a test runs.

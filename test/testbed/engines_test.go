@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -69,5 +70,79 @@ func TestEnginesAreKindsOfServers(t *testing.T) {
 	}
 	if Oldest().Kind != Debian12 || Newest().Kind != Docker29 || !Newest().Containerd() {
 		t.Errorf("from %v to %v", Oldest(), Newest())
+	}
+}
+
+// testedEngines are the ends of Engines, or those that KAMAL_ENGINES names ("all",
+// or kinds): each costs a server, and some have to be built first.
+func testedEngines(t *testing.T) []Engine {
+	t.Helper()
+	switch chosen := os.Getenv("KAMAL_ENGINES"); chosen {
+	case "":
+		return []Engine{Oldest(), Newest()}
+	case "all":
+		return Engines()
+	default:
+		var some []Engine
+		for _, name := range strings.Fields(chosen) {
+			e, ok := EngineOf(Kind(name))
+			if !ok {
+				t.Fatalf("KAMAL_ENGINES has %q, which is no engine: %v", name, Engines())
+			}
+			some = append(some, e)
+		}
+		return some
+	}
+}
+
+// testedKinds are the kinds of testedEngines, and those of the standing servers.
+func testedKinds(t *testing.T) []Kind {
+	t.Helper()
+	engines := testedEngines(t)
+	return slices.DeleteFunc(Kinds(), func(kind Kind) bool {
+		return !isStanding(kind) && !slices.ContainsFunc(engines, func(e Engine) bool { return e.Kind == kind })
+	})
+}
+
+func isStanding(kind Kind) bool {
+	for _, s := range standing {
+		if s.kind == kind {
+			return true
+		}
+	}
+	return false
+}
+
+// isEngine checks that the table of engines says the truth, and prints what there is.
+func isEngine(t *testing.T, b *Bed, s *Server, want Engine) {
+	t.Helper()
+	server := s.SSH(t, "docker version --format '{{.Server.Version}}'")
+	client := s.SSH(t, "docker version --format '{{.Client.Version}}'")
+	store := s.SSH(t, "docker info --format '{{.Driver}}'")
+	below := s.SSH(t, "containerd --version; runc --version | sed -n 1p")
+	t.Logf("%s: Docker %s, client %s, image store %s\n%s", want.Kind, server, client, store, below)
+	if prefix := want.Docker + "."; !strings.HasPrefix(server, prefix) || !strings.HasPrefix(client, prefix) {
+		t.Errorf("Docker %s, client %s: the table of engines says %s. Debian's unstable branch moves: if it has, mend the table", server, client, want.Docker)
+	}
+	if store != want.Store {
+		t.Errorf("image store %s, want %s", store, want.Store)
+	}
+	status := s.SSH(t, "docker info --format '{{json .DriverStatus}}'")
+	if inContainerd := strings.Contains(status, "io.containerd.snapshotter"); inContainerd != want.Containerd() {
+		t.Errorf("images in containerd's store: %t, want %t: %s", inContainerd, want.Containerd(), status)
+	}
+	s.LogIn(t)
+	if got := s.SSH(t, "docker run --quiet --rm --memory 64m --init "+b.Image("app:v1")+" app env APP_VERSION"); got != "v1" {
+		t.Errorf("a container says %q, want v1", got)
+	}
+	// What kamal_firewall builds on. Up to Docker 26 there is none for IPv6.
+	families := []string{"iptables", "ip6tables"}
+	if want.Docker < "28" {
+		families = families[:1]
+	}
+	for _, family := range families {
+		if _, err := s.Run(t.Context(), family+" -S DOCKER-USER"); err != nil {
+			t.Errorf("%s: %v", family, err)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,7 +31,7 @@ func machineImage(ctx context.Context, name string) (string, error) {
 	parts := []string{rootfsImage(m.suite), m.recipe}
 	parts = append(append(parts, m.packages...), m.units...)
 	for _, t := range m.tools {
-		program, err := tool(ctx, t)
+		program, err := tool(ctx, t, io.Discard)
 		if err != nil {
 			return "", err
 		}

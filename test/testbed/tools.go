@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"path/filepath"
+	"strings"
 	"sync"
 )
 
@@ -16,22 +18,27 @@ var tools struct {
 // buildTools builds programs of directory tools, unless they are there, and says so.
 func buildTools(ctx context.Context, logf func(string, ...any), names ...string) error {
 	for _, name := range names {
-		tools.Lock()
-		asked := tools.built[name] != ""
-		tools.Unlock()
-		if !asked {
-			logf("taking %s from tools, where it is built once: minutes on a small machine", name)
-		}
-		if _, err := tool(ctx, name); err != nil {
+		if _, err := tool(ctx, name, progress(logf)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// progress passes on the line by which tools/build.sh says that it builds.
+type progress func(string, ...any)
+
+// Write takes what tools/build.sh prints.
+func (logf progress) Write(text []byte) (int, error) {
+	if line, _, _ := strings.Cut(string(text), "\n"); strings.HasPrefix(line, "building ") {
+		logf("%s", line)
+	}
+	return len(text), nil
+}
+
 // tool builds a program of directory tools, unless it is there, and returns its
 // path, which carries a hash of what it is made from.
-func tool(ctx context.Context, name string) (string, error) {
+func tool(ctx context.Context, name string, hears io.Writer) (string, error) {
 	tools.Lock()
 	defer tools.Unlock()
 	if path := tools.built[name]; path != "" {
@@ -41,7 +48,7 @@ func tool(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path, err := run(ctx, nil, filepath.Join(root, "tools", "build.sh"), name)
+	path, err := runHeard(ctx, nil, hears, filepath.Join(root, "tools", "build.sh"), name)
 	if err != nil {
 		return "", err
 	}
@@ -56,7 +63,7 @@ func tool(ctx context.Context, name string) (string, error) {
 // image is made of.
 func copyPrograms(ctx context.Context, m machine, container string) error {
 	for _, name := range m.tools {
-		program, err := tool(ctx, name)
+		program, err := tool(ctx, name, io.Discard)
 		if err != nil {
 			return err
 		}
