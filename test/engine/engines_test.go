@@ -37,8 +37,25 @@ var table = map[string]where{
 	"TestRoleIsDeployedUpdatedAndGoesBack": ends,
 
 	// Accessories.
+	"TestAccessoryKeepsItsDataThroughReplacements": ends,
+	"TestAccessoryKeepsAnonymousVolumes":           newest,
+	"TestAccessoryDriftOfEveryAttribute":           ends,
+	"TestAccessoryRefusedByDockerIsNotStopped":     ends,
+	"TestAccessoryFailuresSayWhy":                  oldest,
+	"TestAccessoryLeavesOthersAlone":               newest,
+	"TestAccessoryKilledMidway":                    newest,
+	"TestAccessoryKilledBetweenCreateAndStart":     oldest,
+	"TestAccessoryThatLostItsLockIsNotTouched":     newest,
+	"TestAccessoryOverALinkThatBreaks":             oldest,
+	"TestAccessoryIsFollowedByItsRoute":            oldest,
 
 	// Tasks and secrets.
+	"TestTaskRunsAndFails":              ends,
+	"TestTaskSecretsArrive":             newest,
+	"TestTaskWaitsForOthersOfItsApp":    oldest,
+	"TestTaskCutOff":                    oldest,
+	"TestTaskThatSomebodyElseTouches":   newest,
+	"TestNastySecretsArriveByteForByte": newest,
 
 	// kamal-proxy and its routes.
 
