@@ -34,7 +34,27 @@ const (
 // table is every test of this package that takes servers.
 var table = map[string]where{
 	// Roles.
-	"TestRoleIsDeployedUpdatedAndGoesBack": ends,
+	"TestRoleIsDeployedUpdatedAndGoesBack":         ends,
+	"TestRoleSwapUnderLoad":                        ends,
+	"TestRoleKilledMidway":                         newest,
+	"TestRoleKilledWhileDockerStartsTheContainer":  ends,
+	"TestRoleInterrupted":                          oldest,
+	"TestRoleWithoutAPort":                         oldest,
+	"TestRoleWithoutDockerOrServer":                newest,
+	"TestRoleRemovalTakesItsOwnOnly":               newest,
+	"TestRoleAsAUserWithSudo":                      oldest,
+	"TestRoleOnTwoServersIsPutBackWhenOneFails":    oldest, // and the newest
+	"TestRoleIsPutBackUnderLoad":                   newest, // and the oldest
+	"TestRolesOfOneServerAreSeenInOneCall":         oldest,
+	"TestRoleFailuresSayWhyAndLeaveTheServerAlone": ends,
+	"TestRoleCreateThatFailsLeavesNothing":         oldest,
+	"TestRoleSSHErrors":                            newest,
+	"TestRoleWhoseHealthCannotBeAskedFor":          oldest,
+	"TestRoleChangesInPlace":                       ends,
+	"TestRoleKeepsAndPrunesVersions":               ends,
+	"TestRoleStagingBesideProduction":              newest,
+	"TestRoleWhileOthersWorkOnTheServer":           newest,
+	"TestRoleOfTwoRunsAtOnce":                      oldest,
 
 	// Accessories.
 	"TestAccessoryKeepsItsDataThroughReplacements": ends,
