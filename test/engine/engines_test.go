@@ -37,10 +37,31 @@ var table = map[string]where{
 	"TestRoleIsDeployedUpdatedAndGoesBack": ends,
 
 	// Accessories.
+	"TestDatabaseIsUpgradedAndPutBackOnItsData": oldest,
 
 	// Tasks and secrets.
 
 	// kamal-proxy and its routes.
+	"TestProxyLives":                                        ends,
+	"TestProxyDriftIsSeenAndMended":                         newest,
+	"TestProxyBootedThroughSudoKeepsItsFilesTheUsers":       oldest,
+	"TestProxyNamesWhoHoldsItsPorts":                        newest,
+	"TestProxyThatSomebodyElseBootedIsRefused":              oldest,
+	"TestProxyThatDoesNotComeUpSaysWhy":                     newest,
+	"TestProxyUpdateInterruptsTrafficBriefly":               ends,
+	"TestProxyUpdateGoesOnWhenTheProviderIsKilled":          oldest,
+	"TestProxyChangeMindsRoutesThatChangeMeanwhile":         newest,
+	"TestProxyReplacedKeepsTheRoutesOfThisProvider":         newest,
+	"TestRouteIsChangedMendedMovedAndRemoved":               oldest,
+	"TestRouteServesItsOwnCertificate":                      newest,
+	"TestRouteRefusesACertificateThatTheProxyCannotRead":    oldest,
+	"TestRouteRefusesBeforeItChangesAnything":               newest,
+	"TestRouteImportsWhatKamalDeployed":                     oldest,
+	"TestRouteChangeMindsRoutesThatChangeMeanwhile":         oldest,
+	"TestRouteThatIsBeingMadeElsewhereIsLeftAlone":          newest,
+	"TestRouteChangeThatFailsOnOneServerIsFinishedNextTime": oldest,
+	"TestRoutesOfRolesStayAsTheyAreWhenRolesAreSwapped":     newest,
+	"TestStackGrowsAndShrinks":                              newest,
 
 	// The firewall.
 
