@@ -68,6 +68,7 @@ var table = map[string]where{
 	"TestAccessoryThatLostItsLockIsNotTouched":     newest,
 	"TestAccessoryOverALinkThatBreaks":             oldest,
 	"TestAccessoryIsFollowedByItsRoute":            oldest,
+	"TestDatabaseIsUpgradedAndPutBackOnItsData":    oldest,
 
 	// Tasks and secrets.
 	"TestTaskRunsAndFails":              ends,
@@ -78,6 +79,26 @@ var table = map[string]where{
 	"TestNastySecretsArriveByteForByte": newest,
 
 	// kamal-proxy and its routes.
+	"TestProxyLives":                                        ends,
+	"TestProxyDriftIsSeenAndMended":                         newest,
+	"TestProxyBootedThroughSudoKeepsItsFilesTheUsers":       oldest,
+	"TestProxyNamesWhoHoldsItsPorts":                        newest,
+	"TestProxyThatSomebodyElseBootedIsRefused":              oldest,
+	"TestProxyThatDoesNotComeUpSaysWhy":                     newest,
+	"TestProxyUpdateInterruptsTrafficBriefly":               ends,
+	"TestProxyUpdateGoesOnWhenTheProviderIsKilled":          oldest,
+	"TestProxyChangeMindsRoutesThatChangeMeanwhile":         newest,
+	"TestProxyReplacedKeepsTheRoutesOfThisProvider":         newest,
+	"TestRouteIsChangedMendedMovedAndRemoved":               oldest,
+	"TestRouteServesItsOwnCertificate":                      newest,
+	"TestRouteRefusesACertificateThatTheProxyCannotRead":    oldest,
+	"TestRouteRefusesBeforeItChangesAnything":               newest,
+	"TestRouteImportsWhatKamalDeployed":                     oldest,
+	"TestRouteChangeMindsRoutesThatChangeMeanwhile":         oldest,
+	"TestRouteThatIsBeingMadeElsewhereIsLeftAlone":          newest,
+	"TestRouteChangeThatFailsOnOneServerIsFinishedNextTime": oldest,
+	"TestRoutesOfRolesStayAsTheyAreWhenRolesAreSwapped":     newest,
+	"TestStackGrowsAndShrinks":                              newest,
 
 	// The firewall.
 

@@ -48,8 +48,13 @@ func hash(parts ...string) string {
 	return hex.EncodeToString(sum.Sum(nil))[:12]
 }
 
-// labelBuild marks the containers in which images are made.
-const labelBuild = "kamal-testbed.build"
+// labelBuild marks the containers in which images are made. An image inherits
+// its container's labels, and so do the servers made of it: theirs has another
+// value, or the next build would remove them as leftovers.
+const (
+	labelBuild = "kamal-testbed.build=yes"
+	labelBuilt = "kamal-testbed.build=done"
+)
 
 // buildDir is where root file systems are made; the name can't be a bed's.
 func buildDir() string { return filepath.Join(cacheDir(), ".build") }
@@ -236,7 +241,7 @@ func buildMachine(ctx context.Context, name, image string) (err error) {
 	if _, err := docker(ctx, "start", "--attach", container); err != nil {
 		return err
 	}
-	commit := []string{"commit"}
+	commit := []string{"commit", "--change", "LABEL " + labelBuilt}
 	for _, change := range m.changes {
 		commit = append(commit, "--change", change)
 	}
