@@ -43,6 +43,15 @@ var table = map[string]where{
 	// kamal-proxy and its routes.
 
 	// The firewall.
+	"TestFirewallLetsThroughWhatIsAllowedAndNothingElse": ends,
+	"TestFirewallGuardsFromBeforeDockerStarts":           ends,
+	"TestExposedPortsAreWhatTheOutsideReaches":           ends,
+	"TestFirewallHasNoMomentInWhichAClosedPortIsOpen":    newest,
+	"TestFirewallIsRemovedWithoutATrace":                 newest,
+	"TestFirewallRefusesWhatCantBe":                      newest,
+	"TestFirewallTellsDriftAndMendsIt":                   oldest,
+	"TestFirewallFailuresLeaveWhatWasThere":              oldest,
+	"TestFirewallWithAThousandRules":                     oldest,
 
 	// Servers and ways in.
 
