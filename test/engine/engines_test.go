@@ -101,6 +101,15 @@ var table = map[string]where{
 	"TestStackGrowsAndShrinks":                              newest,
 
 	// The firewall.
+	"TestFirewallLetsThroughWhatIsAllowedAndNothingElse": ends,
+	"TestFirewallGuardsFromBeforeDockerStarts":           ends,
+	"TestExposedPortsAreWhatTheOutsideReaches":           ends,
+	"TestFirewallHasNoMomentInWhichAClosedPortIsOpen":    newest,
+	"TestFirewallIsRemovedWithoutATrace":                 newest,
+	"TestFirewallRefusesWhatCantBe":                      newest,
+	"TestFirewallTellsDriftAndMendsIt":                   oldest,
+	"TestFirewallFailuresLeaveWhatWasThere":              oldest,
+	"TestFirewallWithAThousandRules":                     oldest,
 
 	// Servers and ways in.
 
