@@ -1,10 +1,11 @@
 #!/bin/sh
-# test/acceptance.sh [GO-TEST-ARGUMENTS]: the acceptance tests under each CLI, one after the other:
-# OpenTofu and the newest Terraform, those pinned in tools/, run all; the terraform on the PATH, the place
-# for the oldest supported one, the life stories. CLIS="tofu terraform path" selects some of them.
+# test/acceptance.sh [GO-TEST-ARGUMENTS]: the acceptance tests under each CLI, one after the other: OpenTofu
+# runs all, the newest Terraform those to which a CLI can make a difference, both as pinned in tools/; the
+# terraform on the PATH, the place for the oldest supported one, the life stories. CLIS="tofu terraform path"
+# selects some of them.
 #
 # The tests are told by environment: KAMAL_TEST_CLI (program), KAMAL_TEST_CLI_NAME (tofu or terraform),
-# KAMAL_TEST_SET (all or stories; set by the caller, it holds for every CLI) and KAMAL_TEST_PROVIDER (the
+# KAMAL_TEST_SET (all, cli or stories; set by the caller, it holds for every CLI) and KAMAL_TEST_PROVIDER (the
 # built provider, from the caller). RESULTS is the file for the results.
 set -eu
 cd "$(dirname "$0")/.."
@@ -38,8 +39,11 @@ on_path() {
 
 for cli in ${CLIS:-tofu terraform path}; do
 	case $cli in
-	tofu | terraform)
-		acceptance "$cli" "$(tools/build.sh "$cli")" all "$@"
+	tofu)
+		acceptance tofu "$(tools/build.sh tofu)" all "$@"
+		;;
+	terraform)
+		acceptance terraform "$(tools/build.sh terraform)" cli "$@"
 		;;
 	path)
 		if program=$(on_path); then

@@ -42,7 +42,7 @@ resource "kamal_app_role" "web" {
 func TestAppRoleSecretsArriveAndStayHidden(t *testing.T) {
 	story(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, testbed.Debian12)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", secretsConfig)
 	key := "-----BEGIN KEY-----\nmulti$line `tick` \\ \"quoted\" 'single'\n-----END KEY-----\n\n"

@@ -14,7 +14,7 @@ import (
 func TestExposedPortsAreTold(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, testbed.Debian12)
 	s.LogIn(t)
 	s.SSH(t, withoutProxy+"; mkdir -p /etc/ufw; echo ENABLED=yes > /etc/ufw/ufw.conf")
 	s.SSH(t, strings.ReplaceAll(`docker run --detach --name kamal-proxy --publish 80:3000 --publish 443:3000 IMAGE
@@ -74,7 +74,7 @@ output "open" {
 func TestPlansWarnOfPortsThatNoRuleOpens(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, testbed.Debian12)
 	s.SSH(t, withoutProxy+"; mkdir -p /etc/ufw; echo ENABLED=yes > /etc/ufw/ufw.conf")
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webServer)

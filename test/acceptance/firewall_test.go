@@ -15,7 +15,7 @@ const withoutProxy = `mkdir -p /etc/docker; echo '{"userland-proxy": false, "liv
 
 func TestFirewallIsImported(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, testbed.Debian13)
 	s.SSH(t, withoutProxy)
 	w := newWorkspace(t, s)
 	const web = "kamal_firewall.web"

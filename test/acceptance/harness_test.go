@@ -20,7 +20,7 @@ import (
 // settings are what all tests of a run share.
 type settings struct {
 	cli         cli
-	set         string // "all" or "stories"
+	set         string // "all", "cli" (what a CLI can make a difference to) or "stories"
 	providerDir string // where the built provider is
 }
 
@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 }
 
 // bed returns the testbed, which the first test that asks for it brings up.
-// A test gets servers of its own with bed(t).Server(t, kind).
+// A test gets servers of its own with bed(t).Warm(t, kind).
 func bed(t *testing.T) *testbed.Bed {
 	t.Helper()
 	acceptance(t)
@@ -69,15 +69,19 @@ func bed(t *testing.T) *testbed.Bed {
 // or server.
 func story(t *testing.T) { skips.stories.Store(root(t), true) }
 
-// aboutServers marks a test of what happens on a server, whichever CLI asked
-// for it.
-func aboutServers(*testing.T) {}
+// aboutServers marks a test that needs a CLI, say for the order of several
+// resources, and shows what happens on servers, whichever CLI it is: it runs under
+// one of them. It stands in the test's first line.
+func aboutServers(t *testing.T) { skips.servers.Store(root(t), true) }
 
 // onServers runs a part of a test, as aboutServers would the whole. It is a
 // subtest, so that the report shows where it was skipped.
 func onServers(t *testing.T, w *workspace, name string, part func(t *testing.T, w *workspace)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
+		if acceptance(t).set != "all" {
+			skip(t, "about servers, not the CLI: another CLI of this run shows it")
+		}
 		part(t, w.in(t))
 	})
 }
@@ -94,6 +98,9 @@ func acceptance(t *testing.T) settings {
 	}
 	if _, ok := skips.stories.Load(root(t)); s.set == "stories" && !ok {
 		skip(t, "no life story (KAMAL_TEST_SET=stories)")
+	}
+	if _, ok := skips.servers.Load(root(t)); s.set == "cli" && ok {
+		skip(t, "about servers, not the CLI: another CLI of this run shows it (KAMAL_TEST_SET=cli)")
 	}
 	return s
 }
@@ -142,8 +149,8 @@ func newSettings() (settings, error) {
 	if s.set == "" {
 		s.set = "all"
 	}
-	if s.set != "all" && s.set != "stories" {
-		return s, fmt.Errorf("KAMAL_TEST_SET is %q, want all or stories", s.set)
+	if !slices.Contains([]string{"all", "cli", "stories"}, s.set) {
+		return s, fmt.Errorf("KAMAL_TEST_SET is %q, want all, cli or stories", s.set)
 	}
 	var err error
 	if s.cli, err = findCLI(); err != nil {
@@ -180,6 +187,7 @@ var skips skipped
 
 type skipped struct {
 	stories sync.Map // names of the tests that are life stories
+	servers sync.Map // names of the tests that no CLI makes a difference to
 	mu      sync.Mutex
 	tests   map[string][]string // by reason
 }

@@ -27,7 +27,7 @@ func TestRouteConfigurationIsCheckedAtPlan(t *testing.T) {
 // What Kamal deployed, with the very command that Kamal 2.12 sends.
 func TestRouteImportsWhatKamalDeployed(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, testbed.Debian12)
 	bootProxy(t, s)
 	id := runRole(t, s, "web", "v1")
 	proxyCLI(t, s, `deploy shop-web --target="`+id+`:3000" --host="shop.example.com" --deploy-timeout="30s" --drain-timeout="30s" --buffer-requests --buffer-responses \

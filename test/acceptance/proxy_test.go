@@ -34,7 +34,7 @@ func withProxy(arguments ...string) string {
 func TestProxyLives(t *testing.T) {
 	story(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, testbed.Debian13)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webProxy)
 	p := w.Plan()
@@ -97,7 +97,7 @@ func proxyDrifts(t *testing.T, w *workspace) {
 // One that Kamal booted is refused, and imported by its server or its identity.
 func TestProxyIsImported(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, testbed.Debian12)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webProxy)
 	w.ImportFails(proxyAddress, s.Address, "Nothing to import", "There is no kamal-proxy on "+s.Address)
@@ -124,7 +124,7 @@ func TestProxyIsImported(t *testing.T) {
 func TestProxyMovesToAnotherMachine(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	old, next := bed(t).Server(t, testbed.Debian13), bed(t).Server(t, testbed.Debian12)
+	old, next := bed(t).Warm(t, testbed.Debian13), bed(t).Server(t, testbed.Debian12)
 	w := newWorkspace(t, old, next)
 	w.Write("main.tf", webProxy)
 	w.Apply()
