@@ -35,7 +35,7 @@ resource "kamal_proxy_route" "web" {
 func TestRouteIsCreatedChangedMendedAndRemoved(t *testing.T) {
 	story(t)
 	t.Parallel()
-	a, b := bed(t).Warm(t, testbed.Debian12), bed(t).Server(t, testbed.Debian13)
+	a, b := bed(t).Warm(t, testbed.Debian12), bed(t).Warm(t, testbed.Debian13)
 	w := newWorkspace(t, a, b)
 	w.Write("main.tf", routeConfig)
 	both := hclList(a, b)

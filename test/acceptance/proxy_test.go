@@ -124,7 +124,7 @@ func TestProxyIsImported(t *testing.T) {
 func TestProxyMovesToAnotherMachine(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	old, next := bed(t).Warm(t, testbed.Debian13), bed(t).Server(t, testbed.Debian12)
+	old, next := bed(t).Warm(t, testbed.Debian13), bed(t).Warm(t, testbed.Debian12)
 	w := newWorkspace(t, old, next)
 	w.Write("main.tf", webProxy)
 	w.Apply()

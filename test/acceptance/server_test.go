@@ -307,7 +307,7 @@ func TestServerThatIsLostCanBeDestroyed(t *testing.T) {
 func TestServerMovesToAnotherMachine(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	old, next := bed(t).Warm(t, testbed.Debian13), bed(t).Server(t, testbed.Debian12)
+	old, next := bed(t).Warm(t, testbed.Debian13), bed(t).Warm(t, testbed.Debian12)
 	w := newWorkspace(t, old, next)
 	w.Write("main.tf", webServer)
 	w.Apply()
