@@ -201,7 +201,7 @@ func (s *Server) writeDown(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer in.engine.CloseIdleConnections()
+	defer in.leave()
 	if in.hasEngine() {
 		if err := in.pullKeepers(ctx); err != nil {
 			return err

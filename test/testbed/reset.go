@@ -27,7 +27,7 @@ func (s *Server) reset(ctx context.Context, fresh *footprint) ([]difference, err
 	if err != nil {
 		return nil, err
 	}
-	defer in.engine.CloseIdleConnections()
+	defer in.leave()
 	for round := 0; ; round++ {
 		now, err := in.look(ctx)
 		if err != nil {
@@ -134,7 +134,7 @@ func (m *mending) endProcesses(ctx context.Context) error {
 		})
 		if !ofDocker || time.Now().After(settled) {
 			for _, p := range extra {
-				if err := syscall.Kill(p.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				if err := m.signal(p, syscall.SIGKILL); err != nil {
 					return err
 				}
 			}
@@ -147,7 +147,7 @@ func (m *mending) endProcesses(ctx context.Context) error {
 	all, err := m.processes()
 	for _, p := range all {
 		if p.stopped {
-			err = errors.Join(err, syscall.Kill(p.pid, syscall.SIGCONT))
+			err = errors.Join(err, m.signal(p, syscall.SIGCONT))
 		}
 	}
 	return err
