@@ -38,7 +38,7 @@ func ProxyEntry(t testing.TB, s *testbed.Server, service string) map[string]any 
 // that does not change when traffic moves to another target.
 func EntryOptions(t testing.TB, s *testbed.Server) string {
 	t.Helper()
-	return s.SSH(t, `docker cp kamal-proxy:/home/kamal-proxy/.config/kamal-proxy/kamal-proxy.state - | tar -xOf - | sed 's/"active_targets":\["[^"]*"\]//'`)
+	return s.SSH(t, `docker cp kamal-proxy:/home/kamal-proxy/.config/kamal-proxy/kamal-proxy.state - | tar -xOf - | sed 's/"active_targets":\["[^"]*"\]//g'`)
 }
 
 // ProxyID tells one run of kamal-proxy's container from another.

@@ -68,8 +68,12 @@ func Images() []Image {
 }
 
 // hashSources names the sources of all images.
-func hashSources(root string) (string, error) {
-	parts := []string{runtime.Version(), machineImage(servicesMachine)}
+func hashSources(ctx context.Context, root string) (string, error) {
+	services, err := machineImage(ctx, servicesMachine)
+	if err != nil {
+		return "", err
+	}
+	parts := []string{runtime.Version(), services}
 	for _, pattern := range []string{
 		"test/testbed/images.go", "test/testbed/keep.go", "test/testbed/layer.go", "test/testbed/app/*.go", "tools/kamal-proxy/go.mod", "tools/kamal-proxy/go.sum",
 		"test/testbed/services.go", "test/testbed/recipe/*-entrypoint.sh",

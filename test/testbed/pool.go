@@ -26,8 +26,10 @@ import (
 //
 // A server without `fresh` was never born, one without `clean` had a lessee that died.
 
-// poolLimit is how many servers of a kind the pool has at most.
-const poolLimit = 4
+// poolLimit is how many servers of a kind the pool has at most. A test may hold
+// one server while it asks for another, so it must be above twice the number of
+// tests that run at a time, or they wait for each other.
+const poolLimit = 16
 
 func (b *Bed) poolDir(kind Kind) string { return filepath.Join(b.Dir, "pool", string(kind)) }
 
@@ -156,8 +158,12 @@ func (b *Bed) makeClean(ctx context.Context, kind Kind, name string) (*Server, e
 		_, err := os.Stat(filepath.Join(s.poolDir(), file))
 		return err == nil
 	}
+	image, err := machineImage(ctx, kind.machine())
+	if err != nil {
+		return nil, err
+	}
 	switch {
-	case s.image != machineImage(string(kind)):
+	case s.image != image:
 		b.logf("%s was made by another recipe: making a new one", name)
 		return nil, b.Remove(ctx, name)
 	case !has("fresh"):

@@ -132,7 +132,11 @@ func serviceLayers(ctx context.Context) (layers map[string]v1.Layer, err error) 
 		return nil, err
 	}
 	defer unlock()
-	container, err := docker(ctx, "create", "--label", labelBuild, machineImage(servicesMachine), "true")
+	image, err := machineImage(ctx, servicesMachine)
+	if err != nil {
+		return nil, err
+	}
+	container, err := docker(ctx, "create", "--label", labelBuild, image, "true")
 	if err != nil {
 		return nil, err
 	}
