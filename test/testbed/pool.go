@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,7 +63,7 @@ func (b *Bed) Warm(t testing.TB, kind Kind) *Server {
 
 // lease returns a clean server whose lease is ours until the file is closed.
 func (b *Bed) lease(ctx context.Context, kind Kind) (*Server, *os.File, error) {
-	if !slices.Contains(Kinds(), kind) {
+	if !kind.valid() {
 		return nil, nil, fmt.Errorf("server kind %q: want one of %q", kind, Kinds())
 	}
 	for {
