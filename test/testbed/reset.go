@@ -20,7 +20,7 @@ const resetRounds = 3
 // reset makes a server what it was when it was fresh, whatever a test did to it,
 // and returns what still differs. It removes what a fresh server hasn't and puts
 // back what it had, so that no list of things tests do has to be kept.
-func (s *Server) reset(ctx context.Context, fresh *footprint) ([]difference, error) {
+func (s *Server) reset(ctx context.Context, fresh *footprint, logf func(string, ...any)) ([]difference, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, resetTimeout, fmt.Errorf("the reset of %s hangs", s.Name))
 	defer cancel()
 	in, err := s.enter(ctx)
@@ -53,7 +53,7 @@ func (s *Server) reset(ctx context.Context, fresh *footprint) ([]difference, err
 			return m.rest, nil
 		}
 		if err := m.mend(ctx); err != nil {
-			s.bed.logf("reset of %s: %v", s.Name, err)
+			logf("reset of %s: %v", s.Name, err)
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
