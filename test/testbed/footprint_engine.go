@@ -26,7 +26,7 @@ type dockerObjects struct {
 		ID     string `json:"Id"`
 		Name   string
 		Driver string
-		IPAM   struct{ Config []map[string]any }
+		IPAM   struct{ Config []struct{ Subnet string } } // Docker 20.10 tells the gateway only once it was started anew
 	}
 	Volumes struct{ Volumes []struct{ Name string } }
 }

@@ -118,3 +118,23 @@ func (in *inside) extraProcesses(fresh *footprint) ([]process, error) {
 		return seen[p.key] <= allowed
 	}), err
 }
+
+// signal signals this process, and no other that has got its number meanwhile.
+func (in *inside) signal(p process, signal syscall.Signal) error {
+	handle, err := os.FindProcess(p.pid)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = handle.Release() }()
+	now, err := in.process(p.pid)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ESRCH), err == nil && (now == nil || now.started != p.started):
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := handle.Signal(signal); !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}

@@ -114,7 +114,7 @@ func filterTables(saved []string) map[string]string {
 // need not have it. Those of iptables have been seen already.
 func (in *inside) lookAtTables(ctx context.Context, f *footprint) error {
 	nft := func(args ...string) (string, error) {
-		return run(ctx, nil, "nsenter", append([]string{"--target", fmt.Sprint(in.pid), "--net", "nft", "--stateless"}, args...)...)
+		return in.nsenter(ctx, "", []string{"net"}, append([]string{"nft", "--stateless"}, args...)...)
 	}
 	tables, err := nft("list", "tables")
 	if err != nil {
@@ -141,7 +141,7 @@ var ofIptables = regexp.MustCompile(`^table ip6? (filter|nat|mangle|raw|security
 
 // lookAtMounts reads what is mounted in the server's view.
 func (in *inside) lookAtMounts(f *footprint) error {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", in.pid))
+	text, err := os.ReadFile(in.proc + "/mountinfo")
 	if err != nil {
 		return err
 	}

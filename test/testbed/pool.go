@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,12 +41,12 @@ func (b *Bed) Warm(t testing.TB, kind Kind) *Server {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	s, lease, err := b.lease(ctx, kind)
+	s, release, err := b.lease(ctx, kind, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		defer lease.Close()
+		defer release()
 		if t.Failed() && os.Getenv("TESTBED_KEEP") != "" {
 			if err := writeFile(filepath.Join(s.poolDir(), "kept"), nil, 0o600); err != nil {
 				t.Error(err)
@@ -55,36 +54,30 @@ func (b *Bed) Warm(t testing.TB, kind Kind) *Server {
 			t.Logf("server kept, because the test failed: %s (docker exec -it %s bash)", s.Name, b.object(s.Name))
 			return
 		}
-		if err := s.resetOrRemove(context.WithoutCancel(t.Context()), t.Logf); err != nil {
+		if err := s.giveBack(context.WithoutCancel(t.Context()), t.Logf); err != nil {
 			t.Error(err)
 		}
 	})
 	return s
 }
 
-// lease returns a clean server whose lease is ours until the file is closed.
-func (b *Bed) lease(ctx context.Context, kind Kind) (*Server, *os.File, error) {
-	if !slices.Contains(Kinds(), kind) {
+// lease returns a clean server that is ours until its release.
+func (b *Bed) lease(ctx context.Context, kind Kind, logf func(string, ...any)) (s *Server, release func(), err error) {
+	if !kind.valid() {
 		return nil, nil, fmt.Errorf("server kind %q: want one of %q", kind, Kinds())
 	}
 	for {
-		name, lease, err := b.reserve(ctx, kind)
+		name, release, err := b.reserve(ctx, kind)
 		if err != nil {
 			return nil, nil, err
 		}
-		if lease == nil { // all are lent
-			if err := pause(ctx, 50*time.Millisecond); err != nil {
-				return nil, nil, fmt.Errorf("no server %s came free: %w", kind, err)
-			}
-			continue
-		}
-		s, err := b.makeClean(ctx, kind, name)
+		s, err := b.makeClean(ctx, kind, name, logf)
 		if err == nil && s != nil {
 			if err = os.Remove(filepath.Join(s.poolDir(), "clean")); err == nil {
-				return s, lease, nil
+				return s, release, nil
 			}
 		}
-		lease.Close()
+		release()
 		if err != nil {
 			return nil, nil, err
 		}
@@ -92,8 +85,8 @@ func (b *Bed) lease(ctx context.Context, kind Kind) (*Server, *os.File, error) {
 }
 
 // reserve locks a server that is free, a clean one if there is one, or a name for
-// one that is still to be born. It returns no file if all are lent.
-func (b *Bed) reserve(ctx context.Context, kind Kind) (name string, lease *os.File, err error) {
+// one that is still to be born.
+func (b *Bed) reserve(ctx context.Context, kind Kind) (name string, release func(), err error) {
 	dir := b.poolDir(kind)
 	unlock, err := lock(ctx, dir+".lock")
 	if err != nil {
@@ -104,32 +97,23 @@ func (b *Bed) reserve(ctx context.Context, kind Kind) (name string, lease *os.Fi
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", nil, err
 	}
-	size := 0
 	for _, state := range []string{"clean", "dirty"} {
-		size = 0
 		for _, entry := range entries {
 			has := func(file string) bool {
 				_, err := os.Stat(filepath.Join(dir, entry.Name(), file))
 				return err == nil
 			}
-			if has("kept") {
-				continue
-			}
-			size++
-			if has("clean") != (state == "clean") {
+			if has("kept") || has("clean") != (state == "clean") {
 				continue
 			}
 			lease, err := tryLock(filepath.Join(dir, entry.Name(), "lease"))
 			if lease != nil {
-				return entry.Name(), lease, nil
+				return entry.Name(), func() { lease.Close() }, nil
 			}
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return "", nil, err
 			}
 		}
-	}
-	if size >= poolLimit {
-		return "", nil, nil
 	}
 	suffix := make([]byte, 3)
 	rand.Read(suffix)
@@ -137,13 +121,31 @@ func (b *Bed) reserve(ctx context.Context, kind Kind) (name string, lease *os.Fi
 	if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
 		return "", nil, err
 	}
-	lease, err = tryLock(filepath.Join(dir, name, "lease"))
-	return name, lease, err
+	// Status may be looking whether it is lent.
+	release, err = lock(ctx, filepath.Join(dir, name, "lease"))
+	return name, release, err
+}
+
+// giveBack makes a server whose lease is ours ready for the next test.
+func (s *Server) giveBack(ctx context.Context, logf func(string, ...any)) error {
+	unlock, err := lock(ctx, s.bed.poolDir(s.Kind)+".lock")
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(s.bed.poolDir(s.Kind))
+	unlock()
+	if err != nil {
+		return err
+	}
+	if len(entries) > poolLimit {
+		return s.bed.Remove(ctx, s.Name)
+	}
+	return s.resetOrRemove(ctx, logf)
 }
 
 // makeClean returns the server of this name, whose lease is ours, clean. It
 // returns none if it had to be thrown away.
-func (b *Bed) makeClean(ctx context.Context, kind Kind, name string) (*Server, error) {
+func (b *Bed) makeClean(ctx context.Context, kind Kind, name string, logf func(string, ...any)) (*Server, error) {
 	s, err := b.find(ctx, name)
 	if err != nil {
 		return nil, err
@@ -152,7 +154,7 @@ func (b *Bed) makeClean(ctx context.Context, kind Kind, name string) (*Server, e
 		if _, err := os.Stat(filepath.Join(b.poolDir(kind), name, "fresh")); err == nil {
 			return nil, b.forgetPooled(name) // somebody removed the server
 		}
-		return b.breed(ctx, kind, name)
+		return b.breed(ctx, kind, name, logf)
 	}
 	has := func(file string) bool {
 		_, err := os.Stat(filepath.Join(s.poolDir(), file))
@@ -164,14 +166,14 @@ func (b *Bed) makeClean(ctx context.Context, kind Kind, name string) (*Server, e
 	}
 	switch {
 	case s.image != image:
-		b.logf("%s was made by another recipe: making a new one", name)
+		logf("%s was made by another recipe: making a new one", name)
 		return nil, b.Remove(ctx, name)
 	case !has("fresh"):
 		return nil, b.Remove(ctx, name)
 	case has("clean") && s.state == "running" && s.HostKey != "":
 		return s, nil
 	}
-	if err := s.resetOrRemove(ctx, b.logf); err != nil || !has("clean") {
+	if err := s.resetOrRemove(ctx, logf); err != nil || !has("clean") {
 		return nil, err
 	}
 	return s, nil
@@ -189,7 +191,7 @@ func (b *Bed) find(ctx context.Context, name string) (*Server, error) {
 }
 
 // breed makes a server of the pool, and writes down what it is like.
-func (b *Bed) breed(ctx context.Context, kind Kind, name string) (*Server, error) {
+func (b *Bed) breed(ctx context.Context, kind Kind, name string, logf func(string, ...any)) (*Server, error) {
 	start := time.Now()
 	s, err := b.start(ctx, name, kind, 0, labelPool+"=lent")
 	if err != nil {
@@ -198,7 +200,7 @@ func (b *Bed) breed(ctx context.Context, kind Kind, name string) (*Server, error
 	if err := s.writeDown(ctx); err != nil {
 		return nil, errors.Join(err, b.Remove(context.WithoutCancel(ctx), name))
 	}
-	b.logf("made %s for the pool in %s", name, time.Since(start).Round(10*time.Millisecond))
+	logf("made %s for the pool in %s", name, time.Since(start).Round(10*time.Millisecond))
 	return s, nil
 }
 
@@ -207,7 +209,7 @@ func (s *Server) writeDown(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer in.engine.CloseIdleConnections()
+	defer in.leave()
 	if in.hasEngine() {
 		if err := in.pullKeepers(ctx); err != nil {
 			return err
@@ -237,7 +239,7 @@ func (s *Server) resetOrRemove(ctx context.Context, logf func(string, ...any)) e
 	fresh, err := loadFootprint(filepath.Join(s.poolDir(), "fresh"))
 	var rest []difference
 	if err == nil {
-		rest, err = s.reset(ctx, fresh)
+		rest, err = s.reset(ctx, fresh, logf)
 	}
 	if err == nil && len(rest) == 0 {
 		if err = fresh.save(filepath.Join(s.poolDir(), "fresh")); err == nil {
@@ -258,7 +260,10 @@ func (s *Server) resetOrRemove(ctx context.Context, logf func(string, ...any)) e
 		}
 		fmt.Fprintf(&why, "\n  %s", d)
 	}
-	logf("throwing away %s, which could not be reset:%s", s.Name, why.String())
+	if there, err := s.bed.find(ctx, s.Name); err == nil && there == nil { // the test removed it itself
+		return s.bed.forgetPooled(s.Name)
+	}
+	s.bed.logf("throwing away %s, which could not be reset:%s", s.Name, why.String())
 	return s.bed.Remove(context.WithoutCancel(ctx), s.Name)
 }
 

@@ -20,14 +20,14 @@ const resetRounds = 3
 // reset makes a server what it was when it was fresh, whatever a test did to it,
 // and returns what still differs. It removes what a fresh server hasn't and puts
 // back what it had, so that no list of things tests do has to be kept.
-func (s *Server) reset(ctx context.Context, fresh *footprint) ([]difference, error) {
+func (s *Server) reset(ctx context.Context, fresh *footprint, logf func(string, ...any)) ([]difference, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, resetTimeout, fmt.Errorf("the reset of %s hangs", s.Name))
 	defer cancel()
 	in, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer in.engine.CloseIdleConnections()
+	defer in.leave()
 	for round := 0; ; round++ {
 		now, err := in.look(ctx)
 		if err != nil {
@@ -53,7 +53,7 @@ func (s *Server) reset(ctx context.Context, fresh *footprint) ([]difference, err
 			return m.rest, nil
 		}
 		if err := m.mend(ctx); err != nil {
-			s.bed.logf("reset of %s: %v", s.Name, err)
+			logf("reset of %s: %v", s.Name, err)
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -134,7 +134,7 @@ func (m *mending) endProcesses(ctx context.Context) error {
 		})
 		if !ofDocker || time.Now().After(settled) {
 			for _, p := range extra {
-				if err := syscall.Kill(p.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				if err := m.signal(p, syscall.SIGKILL); err != nil {
 					return err
 				}
 			}
@@ -147,7 +147,7 @@ func (m *mending) endProcesses(ctx context.Context) error {
 	all, err := m.processes()
 	for _, p := range all {
 		if p.stopped {
-			err = errors.Join(err, syscall.Kill(p.pid, syscall.SIGCONT))
+			err = errors.Join(err, m.signal(p, syscall.SIGCONT))
 		}
 	}
 	return err

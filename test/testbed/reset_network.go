@@ -3,7 +3,6 @@ package testbed
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 )
 
@@ -22,7 +21,7 @@ func (m *mending) mendNetwork(ctx context.Context) error {
 	for _, d := range m.of("nft") {
 		if d.was == "" {
 			family, name, _ := strings.Cut(d.key, " ")
-			_, err := run(ctx, nil, "nsenter", "--target", fmt.Sprint(m.pid), "--net", "nft", "delete", "table", family, name)
+			_, err := m.nsenter(ctx, "", []string{"net"}, "nft", "delete", "table", family, name)
 			errs = append(errs, err)
 		}
 	}
