@@ -176,9 +176,10 @@ func inPrivate(text string, facts *strings.Replacer) (string, error) {
 	return base64.StdEncoding.EncodeToString(plain), err
 }
 
+// replacer refuses facts that can't be told apart here and differ there.
 func (f Facts) replacer(of Facts) (*strings.Replacer, error) {
 	pairs := []string{f.Registry, of.Registry, f.Server, of.Server, f.MachineID, of.MachineID, f.HostKey, of.HostKey}
-	short := []string{}
+	var short []string
 	for name, id := range f.Containers {
 		other := of.Containers[name]
 		if len(id) < 12 || len(other) < 12 {
@@ -195,5 +196,13 @@ func (f Facts) replacer(of Facts) (*strings.Replacer, error) {
 	if i := slices.Index(pairs, ""); i >= 0 {
 		return nil, fmt.Errorf("facts of %s or %s are missing: %q", f.Server, of.Server, pairs[:8])
 	}
-	return strings.NewReplacer(append(pairs, short...)...), nil
+	pairs = append(pairs, short...)
+	seen := map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		if other, twice := seen[pairs[i]]; twice && other != pairs[i+1] {
+			return nil, fmt.Errorf("%s is two things on %s: %s and %s", pairs[i], of.Server, other, pairs[i+1])
+		}
+		seen[pairs[i]] = pairs[i+1]
+	}
+	return strings.NewReplacer(pairs...), nil
 }

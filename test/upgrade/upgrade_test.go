@@ -21,7 +21,12 @@ func TestAStateOfAnotherServer(t *testing.T) {
 	if want := state("10.0.0.7", "b"); err != nil || got != want {
 		t.Errorf("%v\n%s\nwant\n%s", err, got, want)
 	}
-	other := facts("10.0.0.7", "b")
+	same, other := facts("192.0.2.1", "a"), facts("10.0.0.7", "b")
+	same.Images["app:v2"], other.Images["app:v2"] = same.Images["app:v1"], "sha256:c"
+	if _, err := same.InState("{}", other); err == nil {
+		t.Error("two images that can't be told apart are no error")
+	}
+	other = facts("10.0.0.7", "b")
 	other.Containers = nil
 	if _, err := facts("192.0.2.1", "a").InState("{}", other); err == nil {
 		t.Error("a server without the container is no error")

@@ -37,11 +37,12 @@ resource "kamal_firewall" "web" {
 }
 
 resource "kamal_proxy" "web" {
-  server       = kamal_firewall.web.server
-  image        = "${var.registry}/basecamp/kamal-proxy"
-  metrics_port = 9090
-  log_max_size = "5m"
-  debug        = true
+  server         = kamal_firewall.web.server
+  image          = "${var.registry}/basecamp/kamal-proxy"
+  bind_addresses = [var.server, "127.0.0.1"]
+  metrics_port   = 9090
+  log_max_size   = "5m"
+  debug          = true
 }
 
 # Created means ready: what follows can use it.
@@ -90,7 +91,7 @@ resource "kamal_accessory" "search" {
   server      = kamal_proxy.web.server
   service     = "shop"
   name        = "search"
-  image       = "${var.registry}/team/other:v1"
+  image       = "${var.registry}/app:v3"
   app_port    = 3000
   healthcheck = { port = 3000 }
 }
@@ -150,7 +151,7 @@ resource "kamal_app_role" "web" {
 resource "kamal_app_role" "jobs" {
   service         = "shop"
   role            = "jobs"
-  servers         = [kamal_proxy.web.server]
+  servers         = ["root@${kamal_proxy.web.server}:22"]
   image           = "${var.registry}/app:v1"
   command         = ["app", "worker"]
   secrets         = { PASSWORD = var.password }

@@ -208,20 +208,20 @@ PASSWORD=not-a-secret
 name.with.dots=not-a-secret
 END
 dir 700 0:0 /root/.kamal/apps/shop/secrets
-dir 755 0:0 /root/.kamal/apps/shop/secrets/accessory-db.0ad8ba447023f8db
-file 600 999:0 /root/.kamal/apps/shop/secrets/accessory-db.0ad8ba447023f8db/2,0600,999 <<'END'
+dir 755 0:0 /root/.kamal/apps/shop/secrets/accessory-db.121d91ddddfa8f77
+whole 444 0:0 /root/.kamal/apps/shop/secrets/accessory-db.121d91ddddfa8f77/TOKEN <<'END'
+not-a-secret as a file
+END
+dir 755 0:0 /root/.kamal/apps/shop/secrets/accessory-db.a8a2b1c000f15b73
+file 600 999:0 /root/.kamal/apps/shop/secrets/accessory-db.a8a2b1c000f15b73/2,0600,999 <<'END'
 not-a-secret in a file
 END
-dir 755 0:0 /root/.kamal/apps/shop/secrets/accessory-db.9557c4b890e63095
-whole 444 0:0 /root/.kamal/apps/shop/secrets/accessory-db.9557c4b890e63095/TOKEN <<'END'
+dir 755 0:0 /root/.kamal/apps/shop/secrets/role-web.5b6355e35023cc58
+whole 444 0:0 /root/.kamal/apps/shop/secrets/role-web.5b6355e35023cc58/TOKEN <<'END'
 not-a-secret as a file
 END
-dir 755 0:0 /root/.kamal/apps/shop/secrets/role-web.071688d9cd0350e7
-whole 444 0:0 /root/.kamal/apps/shop/secrets/role-web.071688d9cd0350e7/TOKEN <<'END'
-not-a-secret as a file
-END
-dir 755 0:0 /root/.kamal/apps/shop/secrets/role-web.e1568305ff04d5d9
-whole 444 0:0 /root/.kamal/apps/shop/secrets/role-web.e1568305ff04d5d9/TOKEN <<'END'
+dir 755 0:0 /root/.kamal/apps/shop/secrets/role-web.9a57acee09bb6baa
+whole 444 0:0 /root/.kamal/apps/shop/secrets/role-web.9a57acee09bb6baa/TOKEN <<'END'
 not-a-secret as a file
 END
 whole 644 0:0 /root/.kamal/lock.flock <<'END'
@@ -254,49 +254,49 @@ GJ2k05YVFMf90ek4eP9iOQO6HB+y5QbU4qMzf4xzFA8tkbCvApTc3c0T
 -----END PRIVATE KEY-----
 END
 file 644 0:0 /root/.kamal/shop-audit.log <<'END'
-[2026-11-27T13:20:20Z] [root@workstation] [jobs] Booted app version v1
-[2026-11-27T13:20:41Z] [root@workstation] [search] Booted accessory search
-[2026-11-27T13:21:06Z] [root@workstation] [db] Booted accessory db
-[2026-11-27T13:21:29Z] [root@workstation] [migrate] Ran task migrate
-[2026-11-27T13:21:41Z] [root@workstation] [seed] Ran task seed
-[2026-11-27T13:21:53Z] [root@workstation] [web] Booted app version v1
-[2026-11-27T13:22:43Z] [root@workstation] [db] Booted accessory db
-[2026-11-27T13:22:57Z] [root@workstation] [migrate] Ran task migrate
-[2026-11-27T13:23:08Z] [root@workstation] [web] Booted app version v2
+[2026-11-27T13:27:06Z] [root@workstation] [jobs] Booted app version v1
+[2026-11-27T13:27:20Z] [root@workstation] [search] Booted accessory search
+[2026-11-27T13:27:33Z] [root@workstation] [db] Booted accessory db
+[2026-11-27T13:27:42Z] [root@workstation] [migrate] Ran task migrate
+[2026-11-27T13:27:50Z] [root@workstation] [seed] Ran task seed
+[2026-11-27T13:27:59Z] [root@workstation] [web] Booted app version v1
+[2026-11-27T13:28:39Z] [root@workstation] [db] Booted accessory db
+[2026-11-27T13:28:47Z] [root@workstation] [migrate] Ran task migrate
+[2026-11-27T13:28:55Z] [root@workstation] [web] Booted app version v2
 END
 file 644 0:0 /root/.kamal/shop-staging-audit.log <<'END'
-[2026-11-27T13:20:18Z] [root@workstation] [staging] [web] Booted app version v1
+[2026-11-27T13:27:04Z] [root@workstation] [staging] [web] Booted app version v1
 END
 dir 755 0:0 /root/.kamal/terraform
 file 600 0:0 /root/.kamal/terraform/accessory.shop-db.json <<'END'
-{"kind":"accessory","name":"shop-db","state":"owned","run":"eecf5a78716bc182","by":"root@workstation","at":"2026-11-27T13:22:43.320401028Z","created":["directory /root/shop-db/conf","directory /srv/logs","volume shop-data"]}
+{"kind":"accessory","name":"shop-db","state":"owned","run":"7b3183bee67f8ec1","by":"root@workstation","at":"2026-11-27T13:28:39.026949409Z","created":["directory /root/shop-db/conf","directory /srv/logs","volume shop-data"]}
 END
 file 600 0:0 /root/.kamal/terraform/accessory.shop-search.json <<'END'
-{"kind":"accessory","name":"shop-search","state":"owned","run":"1d0b0be369951725","by":"root@workstation","at":"2026-11-27T13:20:41.130152906Z"}
+{"kind":"accessory","name":"shop-search","state":"owned","run":"42eccf854e430825","by":"root@workstation","at":"2026-11-27T13:27:20.007882404Z"}
 END
 whole 644 0:0 /root/.kamal/terraform/proxy.flock <<'END'
 
 END
 file 600 0:0 /root/.kamal/terraform/proxy.kamal-proxy.json <<'END'
-{"kind":"proxy","name":"kamal-proxy","state":"owned","run":"1d0b0be369951725","by":"root@workstation","at":"2026-11-27T13:19:41.654107003Z"}
+{"kind":"proxy","name":"kamal-proxy","state":"owned","run":"42eccf854e430825","by":"root@workstation","at":"2026-11-27T13:26:31.139545529Z"}
 END
 file 600 0:0 /root/.kamal/terraform/role.shop-jobs.json <<'END'
-{"kind":"role","name":"shop-jobs","state":"owned","run":"1d0b0be369951725","by":"root@workstation","at":"2026-11-27T13:20:20.217831003Z"}
+{"kind":"role","name":"shop-jobs","state":"owned","run":"42eccf854e430825","by":"root@workstation","at":"2026-11-27T13:27:06.389348338Z"}
 END
 file 600 0:0 /root/.kamal/terraform/role.shop-web-staging.json <<'END'
-{"kind":"role","name":"shop-web-staging","state":"owned","run":"1d0b0be369951725","by":"root@workstation","at":"2026-11-27T13:20:18.372343674Z"}
+{"kind":"role","name":"shop-web-staging","state":"owned","run":"42eccf854e430825","by":"root@workstation","at":"2026-11-27T13:27:04.478939958Z"}
 END
 file 600 0:0 /root/.kamal/terraform/role.shop-web.json <<'END'
-{"kind":"role","name":"shop-web","state":"owned","run":"1d0b0be369951725","by":"root@workstation","at":"2026-11-27T13:21:53.974364739Z"}
+{"kind":"role","name":"shop-web","state":"owned","run":"42eccf854e430825","by":"root@workstation","at":"2026-11-27T13:27:59.122263261Z"}
 END
 file 600 0:0 /root/.kamal/terraform/route.shop-search.json <<'END'
-{"kind":"route","name":"shop-search","state":"owned","run":"7b06d759880450cb","by":"root@workstation","at":"2026-11-27T13:21:12.243850324Z"}
+{"kind":"route","name":"shop-search","state":"owned","run":"956b46e876bbea44","by":"root@workstation","at":"2026-11-27T13:27:30.138541459Z"}
 END
 file 600 0:0 /root/.kamal/terraform/route.shop-web-staging.json <<'END'
-{"kind":"route","name":"shop-web-staging","state":"owned","run":"67744f5007388911","by":"root@workstation","at":"2026-11-27T13:20:39.08180136Z"}
+{"kind":"route","name":"shop-web-staging","state":"owned","run":"d495ca27176402ac","by":"root@workstation","at":"2026-11-27T13:27:14.860097092Z"}
 END
 file 600 0:0 /root/.kamal/terraform/route.shop-web.json <<'END'
-{"kind":"route","name":"shop-web","state":"owned","run":"73a36eca263af149","by":"root@workstation","at":"2026-11-27T13:22:02.299915602Z"}
+{"kind":"route","name":"shop-web","state":"owned","run":"0b1129f81d4c81a0","by":"root@workstation","at":"2026-11-27T13:28:03.28339329Z"}
 END
 dir 755 0:0 /root/shop-db
 dir 755 0:0 /root/shop-db/conf
@@ -323,18 +323,18 @@ systemctl reset-failed kamal-firewall.service kamal-firewall-early.service
 systemctl start kamal-firewall.service
 docker pull -q 192.0.2.20:5000/basecamp/kamal-proxy:v0.9.2 >/dev/null
 docker rm --force kamal-proxy-new >/dev/null
-kamal_proxy=$(docker create --restart unless-stopped --name kamal-proxy-new --network kamal --log-opt max-size=5m --volume kamal-proxy-config:/home/kamal-proxy/.config/kamal-proxy --volume /root/.kamal/proxy/apps-config:/home/kamal-proxy/.apps-config --publish 80:80 --publish 443:443 --expose 9090 192.0.2.20:5000/basecamp/kamal-proxy:v0.9.2 kamal-proxy run --metrics-port 9090 --debug)
+kamal_proxy=$(docker create --restart unless-stopped --name kamal-proxy-new --network kamal --log-opt max-size=5m --volume kamal-proxy-config:/home/kamal-proxy/.config/kamal-proxy --volume /root/.kamal/proxy/apps-config:/home/kamal-proxy/.apps-config --publish 192.0.2.10:80:80 --publish 127.0.0.1:80:80 --publish 192.0.2.10:443:443 --publish 127.0.0.1:443:443 --expose 9090 192.0.2.20:5000/basecamp/kamal-proxy:v0.9.2 kamal-proxy run --metrics-port 9090 --debug)
 docker rename kamal-proxy-new kamal-proxy >/dev/null
 docker start kamal-proxy >/dev/null
 docker pull -q 192.0.2.20:5000/app:v1 >/dev/null
 docker pull -q 192.0.2.20:5000/app:v1 >/dev/null
-shop_jobs_v1=$(docker run --detach --restart unless-stopped --name shop-jobs-v1 --network kamal --hostname 192.0.2.10-467d738690ec --env KAMAL_CONTAINER_NAME=shop-jobs-v1 --env KAMAL_HOST=192.0.2.10 --env KAMAL_VERSION=v1 --env PASSWORD=not-a-secret --log-driver json-file --log-opt max-size=10m --label destination= --label kamal-terraform.run=1d0b0be369951725 --label role=jobs --label service=shop 192.0.2.20:5000/app:v1 app worker)
-shop_web_staging_v1=$(docker run --detach --restart unless-stopped --name shop-web-staging-v1 --network kamal --hostname 192.0.2.10-7ea00e576fa8 --env KAMAL_CONTAINER_NAME=shop-web-staging-v1 --env KAMAL_DESTINATION=staging --env KAMAL_HOST=192.0.2.10 --env KAMAL_VERSION=v1 --log-driver json-file --log-opt max-size=10m --label destination=staging --label kamal-terraform.run=1d0b0be369951725 --label role=web --label service=shop 192.0.2.20:5000/app:v1)
-docker tag 192.0.2.20:5000/app:v1 192.0.2.20:5000/app:latest >/dev/null
+shop_web_staging_v1=$(docker run --detach --restart unless-stopped --name shop-web-staging-v1 --network kamal --hostname 192.0.2.10-ecf79dc6c68e --env KAMAL_CONTAINER_NAME=shop-web-staging-v1 --env KAMAL_DESTINATION=staging --env KAMAL_HOST=192.0.2.10 --env KAMAL_VERSION=v1 --log-driver json-file --log-opt max-size=10m --label destination=staging --label kamal-terraform.run=42eccf854e430825 --label role=web --label service=shop 192.0.2.20:5000/app:v1)
+shop_jobs_v1=$(docker run --detach --restart unless-stopped --name shop-jobs-v1 --network kamal --hostname 192.0.2.10-6ce41b63f07a --env KAMAL_CONTAINER_NAME=shop-jobs-v1 --env KAMAL_HOST=192.0.2.10 --env KAMAL_VERSION=v1 --env PASSWORD=not-a-secret --log-driver json-file --log-opt max-size=10m --label destination= --label kamal-terraform.run=42eccf854e430825 --label role=jobs --label service=shop 192.0.2.20:5000/app:v1 app worker)
 docker tag 192.0.2.20:5000/app:v1 192.0.2.20:5000/app:latest-staging >/dev/null
-docker pull -q 192.0.2.20:5000/team/other:v1 >/dev/null
-shop_search=$(docker create --restart no --name shop-search_next_f34959e2690819fc --network kamal --env KAMAL_HOST=192.0.2.10 --log-driver json-file --log-opt max-size=10m --label kamal-terraform.run=1d0b0be369951725 --label service=shop-search 192.0.2.20:5000/team/other:v1)
-docker rename shop-search_next_f34959e2690819fc shop-search >/dev/null
+docker tag 192.0.2.20:5000/app:v1 192.0.2.20:5000/app:latest >/dev/null
+docker pull -q 192.0.2.20:5000/app:v3 >/dev/null
+shop_search=$(docker create --restart no --name shop-search_next_5e04c2e5a542c939 --network kamal --env KAMAL_HOST=192.0.2.10 --log-driver json-file --log-opt max-size=10m --label kamal-terraform.run=42eccf854e430825 --label service=shop-search 192.0.2.20:5000/app:v3)
+docker rename shop-search_next_5e04c2e5a542c939 shop-search >/dev/null
 docker update --restart unless-stopped shop-search >/dev/null
 docker start shop-search >/dev/null
 docker exec kamal-proxy kamal-proxy deploy shop-web-staging --target="${shop_web_staging_v1:0:12}":3000 --deploy-timeout=30s --drain-timeout=30s --health-check-path=/up --health-check-port=0 --health-check-interval=1s --health-check-timeout=5s --host=shop.example.com --path-prefix=/staging --path-prefix=/next --strip-path-prefix=false --tls-staging=false --writer-affinity-timeout=1s --read-target-websockets=false --target-timeout=30s --buffer-requests=true --buffer-responses=true --buffer-memory=1048576 --max-request-body=0 --max-response-body=0 --log-request-header=Cache-Control --log-request-header=Last-Modified --log-request-header=User-Agent --forward-headers=true --scope-cookie-paths=false >/dev/null
@@ -342,18 +342,18 @@ docker exec kamal-proxy kamal-proxy stop shop-web-staging --drain-timeout=30s '-
 docker pull -q 192.0.2.20:5000/app:withhealth >/dev/null
 docker exec kamal-proxy kamal-proxy deploy shop-search --target="${shop_search:0:12}":3000 --deploy-timeout=1m0s --drain-timeout=30s --health-check-path=/up --health-check-port=0 --health-check-interval=1s --health-check-timeout=5s --host=search.example.com --path-prefix=/ --strip-path-prefix=true --tls=true --tls-redirect=true --tls-staging=true --writer-affinity-timeout=1s --read-target-websockets=false --target-timeout=30s --buffer-requests=true --buffer-responses=true --buffer-memory=1048576 --max-request-body=0 --max-response-body=0 --log-request-header=Cache-Control --log-request-header=Last-Modified --log-request-header=User-Agent --forward-headers=false --scope-cookie-paths=false >/dev/null
 docker pull -q 192.0.2.20:5000/app:v1 >/dev/null
-shop_web_v1=$(docker run --env name.with.dots=not-a-secret --detach --restart unless-stopped --name shop-web-v1 --network kamal --hostname 192.0.2.10-21afb38df200 --env DATABASE_URL=postgresql://shop:p%40ss%2Fw%3Ard@shop-db:5432/shop --env KAMAL_CONTAINER_NAME=shop-web-v1 --env KAMAL_HOST=192.0.2.10 --env KAMAL_VERSION=v1 --env REDIS_URL=redis://shop-redis:6379/0 --env TOKEN_FILE=/run/secrets/TOKEN --env 'KEY=not-a-secret
-in two lines' --env PASSWORD=not-a-secret --log-driver json-file --log-opt max-file=2 --log-opt max-size=1m --volume shop-storage:/storage --volume /srv/shop:/srv:ro --volume /root/.kamal/apps/shop/secrets/role-web.071688d9cd0350e7:/run/secrets:ro --label destination= --label kamal-terraform.run=1d0b0be369951725 --label role=web --label service=shop --label team=shop --memory 268435456 --cpus 0.75 192.0.2.20:5000/app:v1 app server)
+shop_web_v1=$(docker run --env name.with.dots=not-a-secret --detach --restart unless-stopped --name shop-web-v1 --network kamal --hostname 192.0.2.10-0a99c81ad95f --env DATABASE_URL=postgresql://shop:p%40ss%2Fw%3Ard@shop-db:5432/shop --env KAMAL_CONTAINER_NAME=shop-web-v1 --env KAMAL_HOST=192.0.2.10 --env KAMAL_VERSION=v1 --env REDIS_URL=redis://shop-redis:6379/0 --env TOKEN_FILE=/run/secrets/TOKEN --env 'KEY=not-a-secret
+in two lines' --env PASSWORD=not-a-secret --log-driver json-file --log-opt max-file=2 --log-opt max-size=1m --volume shop-storage:/storage --volume /srv/shop:/srv:ro --volume /root/.kamal/apps/shop/secrets/role-web.5b6355e35023cc58:/run/secrets:ro --label destination= --label kamal-terraform.run=42eccf854e430825 --label role=web --label service=shop --label team=shop --memory 268435456 --cpus 0.75 192.0.2.20:5000/app:v1 app server)
 docker tag 192.0.2.20:5000/app:v1 192.0.2.20:5000/app:latest >/dev/null
 docker exec kamal-proxy kamal-proxy deploy shop-web --target="${shop_web_v1:0:12}":3000 --deploy-timeout=1m0s --drain-timeout=3s --health-check-path=/up --health-check-port=0 --health-check-interval=500ms --health-check-timeout=3s --host=shop.example.com --host=www.shop.example.com --path-prefix=/ --strip-path-prefix=true --tls=true --tls-redirect=false --tls-staging=false --tls-certificate-path=/home/kamal-proxy/.apps-config/shop/tls/web/cert.pem --tls-private-key-path=/home/kamal-proxy/.apps-config/shop/tls/web/key.pem --canonical-host=shop.example.com --writer-affinity-timeout=1s --read-target-websockets=false --target-timeout=1m0s --buffer-requests=true --buffer-responses=false --buffer-memory=65536 --max-request-body=1048576 --max-response-body=0 --log-request-header=X-Request-Id --log-response-header=Content-Type --forward-headers=true --scope-cookie-paths=false >/dev/null
-shop_db=$(docker create --restart no --name shop-db_next_15fba36191676aae --network kamal --env KAMAL_HOST=192.0.2.10 --env MOOD=calm --env RELEASE=v2 --env TOKEN_FILE=/run/secrets/TOKEN --env PASSWORD=not-a-secret --log-driver local --log-opt max-file=2 --volume shop-data:/data --volume /srv/shop:/srv:ro --volume /root/shop-db/conf:/conf --volume /srv/logs:/logs --volume /root/shop-db/files/f6248348fa4b/etc/db.cnf:/etc/db.cnf --volume /root/shop-db/files/11aebdd25585/etc/owned.cnf:/etc/owned.cnf --volume /root/.kamal/apps/shop/secrets/accessory-db.9557c4b890e63095:/run/secrets:ro --volume /root/.kamal/apps/shop/secrets/accessory-db.0ad8ba447023f8db/2,0600,999:/etc/db.key --publish 127.0.0.1:5432:3000 --publish 0.0.0.0:8053:53/udp --label kamal-terraform.run=eecf5a78716bc182 --label service=shop-db --label team=shop --memory 134217728 --cpus 0.5 --shm-size 100663296 --ulimit nofile=4096:8192 --ulimit nproc=512 --user 0:0 --init --read-only --cap-add SYS_NICE --cap-drop NET_RAW --sysctl net.core.somaxconn=512 --tmpfs /scratch:size=1m --tmpfs /spare --add-host mail:10.0.0.9 --security-opt no-new-privileges 192.0.2.20:5000/app:withhealth app server 'with every attribute')
-docker rename shop-db_next_15fba36191676aae shop-db >/dev/null
+shop_db=$(docker create --restart no --name shop-db_next_d490b5f5e0b31858 --network kamal --env KAMAL_HOST=192.0.2.10 --env MOOD=calm --env RELEASE=v2 --env TOKEN_FILE=/run/secrets/TOKEN --env PASSWORD=not-a-secret --log-driver local --log-opt max-file=2 --volume shop-data:/data --volume /srv/shop:/srv:ro --volume /root/shop-db/conf:/conf --volume /srv/logs:/logs --volume /root/shop-db/files/f6248348fa4b/etc/db.cnf:/etc/db.cnf --volume /root/shop-db/files/11aebdd25585/etc/owned.cnf:/etc/owned.cnf --volume /root/.kamal/apps/shop/secrets/accessory-db.121d91ddddfa8f77:/run/secrets:ro --volume /root/.kamal/apps/shop/secrets/accessory-db.a8a2b1c000f15b73/2,0600,999:/etc/db.key --publish 127.0.0.1:5432:3000 --publish 0.0.0.0:8053:53/udp --label kamal-terraform.run=7b3183bee67f8ec1 --label service=shop-db --label team=shop --memory 134217728 --cpus 0.5 --shm-size 100663296 --ulimit nofile=4096:8192 --ulimit nproc=512 --user 0:0 --init --read-only --cap-add SYS_NICE --cap-drop NET_RAW --sysctl net.core.somaxconn=512 --tmpfs /scratch:size=1m --tmpfs /spare --add-host mail:10.0.0.9 --security-opt no-new-privileges 192.0.2.20:5000/app:withhealth app server 'with every attribute')
+docker rename shop-db_next_d490b5f5e0b31858 shop-db >/dev/null
 docker update --restart always shop-db >/dev/null
 docker start shop-db >/dev/null
 docker pull -q 192.0.2.20:5000/app:v2 >/dev/null
 docker pull -q 192.0.2.20:5000/app:v2 >/dev/null
-shop_web_v2=$(docker run --env name.with.dots=not-a-secret --detach --restart unless-stopped --name shop-web-v2 --network kamal --hostname 192.0.2.10-6a42565fbd95 --env DATABASE_URL=postgresql://shop:p%40ss%2Fw%3Ard@shop-db:5432/shop --env KAMAL_CONTAINER_NAME=shop-web-v2 --env KAMAL_HOST=192.0.2.10 --env KAMAL_VERSION=v2 --env REDIS_URL=redis://shop-redis:6379/0 --env TOKEN_FILE=/run/secrets/TOKEN --env 'KEY=not-a-secret
-in two lines' --env PASSWORD=not-a-secret --log-driver json-file --log-opt max-file=2 --log-opt max-size=1m --volume shop-storage:/storage --volume /srv/shop:/srv:ro --volume /root/.kamal/apps/shop/secrets/role-web.e1568305ff04d5d9:/run/secrets:ro --label destination= --label kamal-terraform.run=eecf5a78716bc182 --label role=web --label service=shop --label team=shop --memory 268435456 --cpus 0.75 192.0.2.20:5000/app:v2 app server)
+shop_web_v2=$(docker run --env name.with.dots=not-a-secret --detach --restart unless-stopped --name shop-web-v2 --network kamal --hostname 192.0.2.10-f992a893b28e --env DATABASE_URL=postgresql://shop:p%40ss%2Fw%3Ard@shop-db:5432/shop --env KAMAL_CONTAINER_NAME=shop-web-v2 --env KAMAL_HOST=192.0.2.10 --env KAMAL_VERSION=v2 --env REDIS_URL=redis://shop-redis:6379/0 --env TOKEN_FILE=/run/secrets/TOKEN --env 'KEY=not-a-secret
+in two lines' --env PASSWORD=not-a-secret --log-driver json-file --log-opt max-file=2 --log-opt max-size=1m --volume shop-storage:/storage --volume /srv/shop:/srv:ro --volume /root/.kamal/apps/shop/secrets/role-web.9a57acee09bb6baa:/run/secrets:ro --label destination= --label kamal-terraform.run=7b3183bee67f8ec1 --label role=web --label service=shop --label team=shop --memory 268435456 --cpus 0.75 192.0.2.20:5000/app:v2 app server)
 docker exec kamal-proxy kamal-proxy deploy shop-web --target="${shop_web_v2:0:12}":3000 --deploy-timeout=1m0s --drain-timeout=3s --health-check-path=/up --health-check-port=0 --health-check-interval=500ms --health-check-timeout=3s --host=shop.example.com --host=www.shop.example.com --path-prefix=/ --strip-path-prefix=true --tls=true --tls-redirect=false --tls-staging=false --tls-certificate-path=/home/kamal-proxy/.apps-config/shop/tls/web/cert.pem --tls-private-key-path=/home/kamal-proxy/.apps-config/shop/tls/web/key.pem --tls-acme-cache-path=/home/kamal-proxy/.config/kamal-proxy/certs --canonical-host=shop.example.com --writer-affinity-timeout=1s --read-target-websockets=false --target-timeout=1m0s --buffer-requests=true --buffer-responses=false --buffer-memory=65536 --max-request-body=1048576 --max-response-body=0 --log-request-header=X-Request-Id --log-response-header=Content-Type --forward-headers=true --scope-cookie-paths=false >/dev/null
 docker stop -t 5 "$shop_web_v1" >/dev/null
 docker tag 192.0.2.20:5000/app:v2 192.0.2.20:5000/app:latest >/dev/null
