@@ -13,7 +13,7 @@ const view = `
 set +e +o pipefail; exec 2>/dev/null
 docker ps --all --no-trunc; docker volume ls -q; docker network ls --format '{{.Name}}'; docker image ls --all --no-trunc
 docker info --format '{{json .RegistryConfig.Mirrors}} {{.LiveRestoreEnabled}} {{.LoggingDriver}} {{.Swarm.LocalNodeState}}'
-find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /var/lib/containerd -o -path /var/lib/docker -o -path /var/lib/systemd/timers -o -path /var/log/journal \) -prune \
+find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /var/lib/containerd -o -path /var/lib/docker -o -path /var/lib/systemd/timers -o -path /var/log/journal -o -path /etc/hosts \) -prune \
   -o -type f -printf '%p %m %u %g %s %T@\n' -o ! -type d -printf '%p %m %u %g %l\n' -o -printf '%p %m %u %g\n' | sort
 md5sum /etc/passwd /etc/shadow /etc/group /etc/ssh/* /root/.ssh/* /home/deploy/.ssh/* /etc/hosts 2>/dev/null
 for p in iptables ip6tables; do for k in legacy nft; do $p-$k-save | grep -v '^#' | sed 's/ \[.*//'; done; done | sort | uniq -c | grep -v ':[A-Z]* ACCEPT$' | grep -v -e COMMIT -e ' \*'
