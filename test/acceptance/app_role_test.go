@@ -14,7 +14,6 @@ var (
 	names          = byhand.Names
 	footprint      = byhand.Footprint
 	wantSame       = byhand.WantSame
-	entryOptions   = byhand.EntryOptions
 	startLoad      = byhand.StartLoad
 	wantNoneFailed = byhand.WantNoneFailed
 )

@@ -63,7 +63,7 @@ func TestAccessoryKeepsAnonymousVolumes(t *testing.T) {
 		// there, nor a volume that somebody else uses by now.
 		a.spec.DeleteData, a.spec.Volumes, a.spec.Directories = true, []string{"fresh:/fresh", "shared:/shared"}, []string{"conf:/conf", "more:/more"}
 		a.deploy()
-		e.s.SSH(e, "docker run --detach --name other --volume shared:/shared "+e.image("app:v1"))
+		e.s.SSH(e, "docker run --detach --name other --volume shared:/data "+a.spec.Image)
 		out := a.destroy()
 		if !says(out, "Not all data of shop-db could be removed") || !says(out, "remove the volume shared") || !says(out, "shop-db/conf") || says(out, "shop-db/more") || says(out, "fresh") {
 			e.Errorf("of what was kept and removed:\n%s", out)

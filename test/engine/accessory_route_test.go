@@ -40,7 +40,7 @@ func TestAccessoryIsFollowedByItsRoute(t *testing.T) {
 		wantVersion(e, e.s, url, "v1")
 
 		// Somebody else changes kamal-proxy's routes at the same time.
-		e.beforeDocker("rename shop-search_next", "/usr/bin/docker exec kamal-proxy kamal-proxy deploy other --host=other.example.com --target="+id("shop-search")+":3000 >/dev/null 2>&1")
+		e.beforeDocker("create", "/usr/bin/docker exec kamal-proxy kamal-proxy deploy other --host=other.example.com --target="+id("shop-search")+":3000 >/dev/null 2>&1")
 		a.spec.Image = e.image("app:v2")
 		a.deploy()
 		e.afterDocker()

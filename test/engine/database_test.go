@@ -36,12 +36,12 @@ func TestDatabaseIsUpgradedAndPutBackOnItsData(t *testing.T) {
 			return err
 		}
 		wantConverged := func(image string) {
-			t.Helper()
+			e.Helper()
 			c.Spec.Image = e.image(image)
 			have, err := accessory.Observe(e.snapshot(s.Address), "shop", "db")
 			e.must(err)
 			if plan := accessory.Build(c.Spec, have); !plan.Converged() {
-				t.Errorf("the plan is not empty: %q", plan.Why)
+				e.Errorf("the plan is not empty: %q", plan.Why)
 			}
 		}
 		sql := func(query string) string {
@@ -54,16 +54,16 @@ func TestDatabaseIsUpgradedAndPutBackOnItsData(t *testing.T) {
 		e.must(apply("postgres:15.2"))
 		wantConverged("postgres:15.2")
 		if got := strings.TrimSpace(s.SSH(e, `docker exec shop-db sh -c 'echo $PG_IMAGE'`)); got != "15.2" {
-			t.Errorf("after the upgrade Postgres' image is %q", got)
+			e.Errorf("after the upgrade Postgres' image is %q", got)
 		}
 		if got := sql("SELECT note FROM orders"); got != "kept" {
-			t.Errorf("after the upgrade the table has %q", got)
+			e.Errorf("after the upgrade the table has %q", got)
 		}
 
 		old := inspect(e, s, "shop-db", ".Id")
 		e.wantFailure(apply("postgres:broken"), "Unable to replace the accessory shop-db on "+s.Address, "FATAL", "the old container was put back and is ready")
 		if got := sql("SELECT note FROM orders"); got != "kept" || inspect(e, s, "shop-db", ".Id") != old {
-			t.Errorf("after the image that is broken the table has %q", got)
+			e.Errorf("after the image that is broken the table has %q", got)
 		}
 		wantConverged("postgres:15.2")
 	})

@@ -18,11 +18,11 @@ func TestProxyLives(t *testing.T) {
 	onEngines(t, func(e *engine) {
 		p, s := e.kamalProxy(), e.s
 		if have := p.observe(); have.ID != "" || proxy.PlanContainer(p.spec, have) != proxy.Boot {
-			t.Errorf("before the first apply: %+v", have)
+			e.Errorf("before the first apply: %+v", have)
 		}
 		p.deploy()
 		if have := p.observe(); !have.Running || len(have.Faults) > 0 {
-			t.Errorf("after the first apply: %+v", have)
+			e.Errorf("after the first apply: %+v", have)
 		}
 		s.SSH(e, `[ "$(docker inspect --format '{{.HostConfig.RestartPolicy.Name}} {{.HostConfig.NetworkMode}} {{index .HostConfig.LogConfig.Config "max-size"}} ' kamal-proxy)" = 'unless-stopped kamal 10m ' ]
 			docker inspect --format '{{range .HostConfig.Binds}}{{println .}}{{end}}' kamal-proxy > binds
@@ -39,18 +39,18 @@ func TestProxyLives(t *testing.T) {
 		s.SSH(e, "docker image rm "+e.bed.Image("basecamp/kamal-proxy:"+newProxy)+" >/dev/null 2>&1 || :")
 		p.deploy(proxyVersion(newProxy))
 		if got, want := e.run.remoteCalls(s.Address), []string{"look at kamal-proxy and its ports", "pull kamal-proxy's image", "replace kamal-proxy"}; !slices.Equal(got, want) {
-			t.Errorf("remote calls of an update: %q, want %q", got, want)
+			e.Errorf("remote calls of an update: %q, want %q", got, want)
 		}
 		wantPort(e, s, 80, http.StatusOK)
 		if e.proxyID() == before {
-			t.Error("another version left the container as it was")
+			e.Error("another version left the container as it was")
 		}
 
 		// An apply with nothing to do: one look, nothing touched.
 		before = e.proxyID()
 		p.deploy()
 		if calls := e.run.remoteCalls(s.Address); len(calls) != 1 || e.proxyID() != before {
-			t.Errorf("an apply with nothing to do made the calls %q", calls)
+			e.Errorf("an apply with nothing to do made the calls %q", calls)
 		}
 		p.deploy(proxyVersion(oldProxy))
 		wantPort(e, s, 80, http.StatusOK)
@@ -61,7 +61,7 @@ func TestProxyLives(t *testing.T) {
 		p.fails(proxyVersion("v0.9.9"), "Unable to update kamal-proxy on "+s.Address, "the new kamal-proxy did not come up", "unknown command", "v0.9.2), put back, with all its routes")
 		wantPort(e, s, 80, http.StatusOK)
 		if now := inspect(e, s, "kamal-proxy", ".Id"); now != id {
-			t.Errorf("after a version that did not come up %s runs, want %s", now, id)
+			e.Errorf("after a version that did not come up %s runs, want %s", now, id)
 		}
 
 		// One that can't be pulled: the old one is not even stopped.
@@ -69,11 +69,11 @@ func TestProxyLives(t *testing.T) {
 		p.fails(proxyVersion("v0.9.8"), "Unable to update kamal-proxy on "+s.Address, "pull "+e.bed.Image("basecamp/kamal-proxy:v0.9.8"), "it was not touched")
 		wantPort(e, s, 80, http.StatusOK)
 		if e.proxyID() != before {
-			t.Error("an image that could not be pulled touched kamal-proxy")
+			e.Error("an image that could not be pulled touched kamal-proxy")
 		}
 		p.wantConverged()
 		if left := e.containers(s); left != "kamal-proxy shop-web-app" {
-			t.Errorf("containers at the end: %s", left)
+			e.Errorf("containers at the end: %s", left)
 		}
 
 		// Destroying it would cut off what others deployed.
@@ -81,18 +81,18 @@ func TestProxyLives(t *testing.T) {
 		_, err := p.remove()
 		e.wantFailure(err, "Unable to remove kamal-proxy on "+s.Address, "it serves what this provider did not deploy: shop-web", "nothing was changed")
 		if e.proxyID() != before {
-			t.Error("a destroy that was refused touched kamal-proxy")
+			e.Error("a destroy that was refused touched kamal-proxy")
 		}
 		proxyCLI(e, s, "remove shop-web")
 		served, err := p.remove()
 		e.must(err)
 		if len(served) > 0 {
-			t.Errorf("it served %q at its end", served)
+			e.Errorf("it served %q at its end", served)
 		}
 		s.SSH(e, `! docker inspect kamal-proxy >/dev/null 2>&1 && docker volume inspect kamal-proxy-config && docker image inspect `+e.bed.Image("basecamp/kamal-proxy:v0.9.2")+`
 			[ ! -e /root/.kamal/terraform/proxy.kamal-proxy.json ]`)
 		if _, err := p.remove(); err != nil {
-			t.Errorf("removing what is gone: %v", err)
+			e.Errorf("removing what is gone: %v", err)
 		}
 	})
 }
@@ -110,7 +110,7 @@ func TestProxyDriftIsSeenAndMended(t *testing.T) {
 		wantPort(e, s, 80, 0)
 		s.SSH(e, "docker inspect --format '{{.Config.Cmd}} {{.Config.ExposedPorts}}' kamal-proxy | grep -F '[kamal-proxy run --metrics-port 9090 --debug]' | grep -F 9090/tcp")
 		if got := inspect(e, s, "kamal-proxy", `index .HostConfig.LogConfig.Config "max-size"`); got != "5m" {
-			t.Errorf("the log is rotated at %q", got)
+			e.Errorf("the log is rotated at %q", got)
 		}
 		image := p.spec.Image
 		p.spec = proxy.DefaultContainer
@@ -151,13 +151,13 @@ func TestProxyDriftIsSeenAndMended(t *testing.T) {
 				is.Running = false
 			}
 			if action := proxy.PlanContainer(p.spec, is); action != d.action || !reflect.DeepEqual(is, want) {
-				t.Errorf("%s: to %s, seen %+v\nwant to %s, seen %+v", d.name, action, is, d.action, want)
+				e.Errorf("%s: to %s, seen %+v\nwant to %s, seen %+v", d.name, action, is, d.action, want)
 			}
 			p.deploy()
 			wantPort(e, s, 80, http.StatusOK)
 		}
 		if left := e.containers(s); left != "kamal-proxy shop-web-app" {
-			t.Errorf("containers at the end: %s", left)
+			e.Errorf("containers at the end: %s", left)
 		}
 	})
 }
@@ -174,7 +174,7 @@ func TestProxyBootedThroughSudoKeepsItsFilesTheUsers(t *testing.T) {
 		s.SSH(e, `docker inspect --format '{{.HostConfig.Binds}}' kamal-proxy | grep -F /home/deploy/.kamal/proxy/apps-config:
 			[ -z "$(find /home/deploy/.kamal ! -user deploy)" ]`)
 		if now := strings.TrimSpace(s.SSH(e, "ls -d /root/.kamal 2>/dev/null || :")); now != before {
-			t.Error("it made root's .kamal")
+			e.Error("it made root's .kamal")
 		}
 		s.SSH(e, "docker stop -t 1 kamal-proxy")
 		p.deploy()

@@ -37,14 +37,14 @@ func TestProxyNamesWhoHoldsItsPorts(t *testing.T) {
 		to80 := func(spec *proxy.ContainerSpec) { spec.HTTPPort = 80 }
 		p.fails(to80, "Unable to update kamal-proxy on "+s.Address, held)
 		if e.proxyID() != id {
-			t.Error("an update to a port that is taken touched kamal-proxy")
+			e.Error("an update to a port that is taken touched kamal-proxy")
 		}
 		// Another container that publishes the port is named as one.
 		release()
 		s.SSH(e, "docker run -d --name squatter --publish 127.0.0.1:80:80 "+e.bed.Image("basecamp/kamal-proxy:v0.9.2"))
 		p.fails(to80, "port 80 is published by the container squatter")
 		if e.proxyID() != id {
-			t.Error("an update to a port that is published touched kamal-proxy")
+			e.Error("an update to a port that is published touched kamal-proxy")
 		}
 		// Beside it, on another address.
 		p.deploy(to80, func(spec *proxy.ContainerSpec) { spec.BindAddresses = []netip.Addr{netip.MustParseAddr(s.Address)} })
@@ -61,11 +61,11 @@ func TestProxyThatSomebodyElseBootedIsRefused(t *testing.T) {
 		p.fails(proxyAsItIs, "Unable to boot kamal-proxy on "+s.Address, "there is a kamal-proxy already, booted by Kamal or by hand", "import", s.Address, "nothing was changed")
 		p.adopt()
 		if e.proxyID() != before {
-			t.Error("an import restarted kamal-proxy")
+			e.Error("an import restarted kamal-proxy")
 		}
 		p.deploy(func(spec *proxy.ContainerSpec) { spec.Debug = true })
 		if e.proxyID() == before {
-			t.Error("an option was changed, and the container is the same")
+			e.Error("an option was changed, and the container is the same")
 		}
 		// Another configuration's: found by its mark.
 		other := e.kamalProxy()
@@ -73,7 +73,7 @@ func TestProxyThatSomebodyElseBootedIsRefused(t *testing.T) {
 		// What was made by hand in its place is taken over with the state.
 		s.SSH(e, "docker rm -f kamal-proxy")
 		if have := p.observe(); have.ID != "" {
-			t.Errorf("seen after docker rm: %+v", have)
+			e.Errorf("seen after docker rm: %+v", have)
 		}
 
 		// A run is booting it this moment; one that died half-way is taken over.
@@ -115,7 +115,7 @@ func TestProxyThatDoesNotComeUpSaysWhy(t *testing.T) {
 		} {
 			p.fails(first.change, append(first.texts, "Unable to boot kamal-proxy on "+s.Address, "no kamal-proxy")...)
 			if left, marks := e.containers(s), s.SSH(e, "ls .kamal/terraform | grep -v flock || :"); left != "" || marks != "" {
-				t.Errorf("left after a first boot that failed: %q, %q", left, marks)
+				e.Errorf("left after a first boot that failed: %q, %q", left, marks)
 			}
 		}
 
@@ -124,7 +124,7 @@ func TestProxyThatDoesNotComeUpSaysWhy(t *testing.T) {
 		before := e.proxyID()
 		p.fails(noPort, "Unable to update kamal-proxy on "+s.Address, "docker refused to make the container:", "v0.9.2), untouched")
 		if e.proxyID() != before {
-			t.Error("a container that docker refuses touched the old one")
+			e.Error("a container that docker refuses touched the old one")
 		}
 
 		// An address that is not the server's: refused only when the old one is stopped.
@@ -142,7 +142,7 @@ func TestProxyThatDoesNotComeUpSaysWhy(t *testing.T) {
 		p.deploy()
 		wantPort(e, s, 80, http.StatusOK)
 		if left := e.containers(s); left != "kamal-proxy shop-web-app" {
-			t.Errorf("containers at the end: %s", left)
+			e.Errorf("containers at the end: %s", left)
 		}
 
 		// Without Docker nobody knows what it serves.

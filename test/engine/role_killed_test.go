@@ -62,7 +62,7 @@ func TestRoleKilledMidway(t *testing.T) {
 const (
 	visitorCame = `curl -s -o /dev/null -H 'Host: shop.example.com' 'http://127.0.0.1/slow?ms=16000' >/dev/null 2>&1 & echo $! > /run/visitor
 until ss -tnH state established dport = :80 | grep -q .; do sleep 0.05; done`
-	visitorLeft = "kill $(cat /run/visitor)"
+	visitorLeft = "kill $(cat /run/visitor) 2>/dev/null || :" // on a busy machine it may have its answer
 )
 
 // trafficGoesTo is a test that kamal-proxy sends traffic to a container.

@@ -47,8 +47,7 @@ printf 'Locked by: Ann at 2026-11-20T10:00:00Z\nVersion: abc\nMessage: Automatic
 		wantNoneFailed(e, l, "the lock was taken away")
 
 		// The next run waits for that deploy, and takes away what the last one could not.
-		_, apply := r.start(e.ctx(), "app:v2")
-		waiting := e.run
+		waiting, apply := r.start(e.ctx(), "app:v2")
 		eventually(e, time.Minute, "the run has asked for the lock twice", func() bool { return len(waiting.remoteCalls(e.s.Address)) >= 2 || !apply.running() })
 		if !apply.running() {
 			e.Fatalf("it did not wait: %v", apply.wait())

@@ -33,7 +33,7 @@ func fingerprint(t testing.TB, key string) string {
 func TestRoleSSHErrors(t *testing.T) {
 	onEngines(t, func(e *engine) {
 		// OpenSSH turns away for a while who has failed to log in: that comes at the end.
-		e.s.SSH(e, `echo 'PerSourcePenalties no' > /etc/ssh/sshd_config.d/patient.conf; systemctl reload ssh`)
+		e.s.SSH(e, `echo 'PerSourcePenalties no' > /etc/ssh/sshd_config.d/patient.conf; systemctl restart ssh`)
 		r := e.role()
 		dir := e.TempDir()
 		key := filepath.Join(dir, "stranger")
@@ -103,12 +103,12 @@ func TestRoleSSHErrors(t *testing.T) {
 			e.Errorf("the state lost the container: %q", r.container())
 		}
 
-		e.s.SSH(e, `rm /etc/ssh/sshd_config.d/patient.conf; systemctl reload ssh`)
+		e.s.SSH(e, `rm /etc/ssh/sshd_config.d/patient.conf; systemctl restart ssh`)
 		e.Cleanup(func() { e.s.SSH(e, "systemctl restart ssh") }) // which forgets whom it turns away
 		eventually(e, time.Minute, "sshd turns this machine away", func() bool {
 			c, err := net.Dial("tcp", net.JoinHostPort(e.s.Address, "22"))
 			if err != nil {
-				return false // sshd is starting anew
+				return false
 			}
 			defer c.Close()
 			line, _ := bufio.NewReader(c).ReadString('\n')
@@ -122,8 +122,8 @@ func TestRoleSSHErrors(t *testing.T) {
 // there is no service yet a warning says that nobody has checked.
 func TestRoleWhoseHealthCannotBeAskedFor(t *testing.T) {
 	onEngines(t, func(e *engine) {
-		e.s.SSH(e, `echo 'AllowTcpForwarding no' > /etc/ssh/sshd_config.d/closed.conf; systemctl reload ssh`)
-		e.Cleanup(func() { e.s.SSH(e, `rm /etc/ssh/sshd_config.d/closed.conf; systemctl reload ssh`) })
+		e.s.SSH(e, `echo 'AllowTcpForwarding no' > /etc/ssh/sshd_config.d/closed.conf; systemctl restart ssh`)
+		e.Cleanup(func() { e.s.SSH(e, `rm /etc/ssh/sshd_config.d/closed.conf; systemctl restart ssh`) })
 		r := e.role(func(s *approle.Spec) { s.DeployTimeout = 4 * time.Second })
 		if told := warned(r.deploy("app:v1").Warnings); !says(told, "The health of shop-web-v1 on "+e.s.Address+" was not checked") || !says(told, "AllowTcpForwarding") {
 			e.Errorf("no word of it: %s", told)

@@ -31,9 +31,9 @@ func TestRouteServesItsOwnCertificate(t *testing.T) {
 		}
 		// Wants the pair that is served, and nothing in the log.
 		wantServed := func(when string, serial int64) {
-			t.Helper()
+			e.Helper()
 			if got := e.served("shop.example.com"); got != serial {
-				t.Errorf("%s it serves certificate %d, want %d", when, got, serial)
+				e.Errorf("%s it serves certificate %d, want %d", when, got, serial)
 			}
 			e.run.log.mustNotHold(e, strings.Split(r.want.TLS.PrivateKey, "\n")[1])
 		}
@@ -41,11 +41,11 @@ func TestRouteServesItsOwnCertificate(t *testing.T) {
 		r.deploy(first)
 		wantServed("first", 1)
 		if got := wantStatus(e, s, "http://shop.example.com/x", 301).Location; got != "https://shop.example.com/x" {
-			t.Errorf("redirects to %q", got)
+			e.Errorf("redirects to %q", got)
 		}
 		user := strings.TrimSpace(s.SSH(e, `stat -c %u /proc/$(docker inspect -f '{{.State.Pid}}' kamal-proxy)`))
 		if got := e.certificates(s); got != "shop/tls/web/cert.pem 644 0 shop/tls/web/key.pem 400 "+user || user != "1000" {
-			t.Errorf("files %q, and the proxy's user %s", got, user)
+			e.Errorf("files %q, and the proxy's user %s", got, user)
 		}
 
 		// A renewal is taken over in place, in one remote call, under the same file name.
@@ -54,7 +54,7 @@ func TestRouteServesItsOwnCertificate(t *testing.T) {
 		path := e.entryOption(s, "shop-web", "options", "tls_certificate_path")
 		r.deploy()
 		if calls := e.run.remoteCalls(s.Address); len(calls) != 2 || e.entryOption(s, "shop-web", "options", "tls_certificate_path") != path {
-			t.Errorf("a renewal made the calls %q", calls)
+			e.Errorf("a renewal made the calls %q", calls)
 		}
 		wantServed("after the renewal", 2)
 
@@ -74,13 +74,13 @@ func TestRouteServesItsOwnCertificate(t *testing.T) {
 		other := e.route("web", first, func(r *proxy.Route) { r.TLS.PrivateKey = "" })
 		other.adopt()
 		if i := other.observe(s.Address); i.Route.App != "shop" || !proxy.SamePEM(i.Route.TLS.Certificate, r.want.TLS.Certificate) || i.Route.TLS.PrivateKey != "" {
-			t.Errorf("what an import sees: %+v, %+v", i.Route, i.Route.TLS)
+			e.Errorf("what an import sees: %+v, %+v", i.Route, i.Route.TLS)
 		}
 
 		// Without TLS, and with TLS again, and gone: nothing is left each time.
 		r.deploy(func(r *proxy.Route) { r.TLS, r.ForwardHeaders = nil, true })
 		if got := s.SSH(e, "find .kamal/proxy/apps-config -mindepth 1"); got != "" {
-			t.Errorf("left without TLS: %s", got)
+			e.Errorf("left without TLS: %s", got)
 		}
 		wantVersion(e, s, "http://shop.example.com/", "v1")
 		r.deploy(pair(3))
@@ -90,18 +90,18 @@ func TestRouteServesItsOwnCertificate(t *testing.T) {
 		r.deploy(func(r *proxy.Route) { r.Service = "shop-next" })
 		wantServed("after the move", 3)
 		if got := e.certificates(s); got != "shop/tls/next/cert.pem 644 0 shop/tls/next/key.pem 400 1000" {
-			t.Errorf("files after the move: %s", got)
+			e.Errorf("files after the move: %s", got)
 		}
 		// It was not there to begin with: a create that fails leaves no file.
 		r.destroy()
 		if got := s.SSH(e, "find .kamal/proxy/apps-config -mindepth 1"); got != "" {
-			t.Errorf("left after destroy: %s", got)
+			e.Errorf("left after destroy: %s", got)
 		}
 		s.SSH(e, "docker pause shop-next-v2")
 		r.fails(func(r *proxy.Route) { r.DeployTimeout = time.Second }, "Unable to route shop.example.com to shop-next on "+s.Address)
 		s.SSH(e, "docker unpause shop-next-v2")
 		if got := s.SSH(e, "find .kamal/proxy/apps-config -mindepth 1 -type f"); got != "" || e.proxyMarks(s) != "" {
-			t.Errorf("left after a create that failed: %s %s", got, e.proxyMarks(s))
+			e.Errorf("left after a create that failed: %s %s", got, e.proxyMarks(s))
 		}
 	})
 }
@@ -122,7 +122,7 @@ func TestRouteRefusesACertificateThatTheProxyCannotRead(t *testing.T) {
 		r := e.route("web", ownCertificate(selfSigned(e, 1, "shop.example.com")))
 		r.fails(routeAsItIs, "kamal-proxy mounts /home/deploy/.kamal/proxy/apps-config", "it was booted by another user, log in as that one")
 		if got := e.certificates(s); got != "" || proxyEntry(e, s, "shop-web") != nil || e.proxyMarks(s) != "" {
-			t.Errorf("left: %s %s %s", got, proxyState(e, s), e.proxyMarks(s))
+			e.Errorf("left: %s %s %s", got, proxyState(e, s), e.proxyMarks(s))
 		}
 		s.SSH(e, `docker rm -f kamal-proxy >/dev/null
 			docker run --name kamal-proxy --network kamal --detach --publish 80:80 --publish 443:443 `+e.bed.Image("basecamp/kamal-proxy:v0.9.2")+` >/dev/null

@@ -28,7 +28,7 @@ func TestRouteIsChangedMendedMovedAndRemoved(t *testing.T) {
 		for _, s := range both {
 			wantVersion(e, s, "http://shop.example.com/", "v1")
 			if got := r.instances[s.Address].Target; got != ids[s.Address]+":3000" {
-				t.Errorf("target on %s: %s", s.Name, got)
+				e.Errorf("target on %s: %s", s.Name, got)
 			}
 		}
 
@@ -36,16 +36,16 @@ func TestRouteIsChangedMendedMovedAndRemoved(t *testing.T) {
 		// container touched, no other option forgotten.
 		r.deploy(func(r *proxy.Route) { r.Hosts = []string{"www.example.com", "shop.example.com"} })
 		if got := e.run.remoteCalls(a.Address); len(got) != 2 || e.run.handshakes(a.Address) != 1 {
-			t.Errorf("remote calls: %q over %d connections", got, e.run.handshakes(a.Address))
+			e.Errorf("remote calls: %q over %d connections", got, e.run.handshakes(a.Address))
 		}
 		wantVersion(e, a, "http://www.example.com/", "v1")
 		if now := inspect(e, a, "shop-web-v1", "slice .Id 0 12"); now != ids[a.Address] || e.entryTarget(a, "shop-web") != now+":3000" {
-			t.Errorf("the container was replaced: %s, before %s", now, ids[a.Address])
+			e.Errorf("the container was replaced: %s, before %s", now, ids[a.Address])
 		}
 		for name, want := range map[string]string{"buffer_requests": "true", "buffer_responses": "true", "max_memory_buffer_size": "1.048576e+06",
 			"response_timeout": "3e+10", "forward_headers": "true", "log_request_headers": "[Cache-Control Last-Modified User-Agent]"} {
 			if got := e.entryOption(a, "shop-web", "target_options", name); got != want {
-				t.Errorf("after a change of hosts %s is %s, want %s", name, got, want)
+				e.Errorf("after a change of hosts %s is %s, want %s", name, got, want)
 			}
 		}
 
@@ -55,12 +55,12 @@ func TestRouteIsChangedMendedMovedAndRemoved(t *testing.T) {
 		r.wantLeft(a.Address, "no route")
 		r.wantLeft(b.Address, "response_timeout", "log_headers")
 		if got := r.observe(b.Address).Route.ResponseTimeout; got != 5*time.Second {
-			t.Errorf("the response timeout that is seen: %s", got)
+			e.Errorf("the response timeout that is seen: %s", got)
 		}
 		r.deploy()
 		wantVersion(e, a, "http://www.example.com/", "v1")
 		if got := e.entryOption(b, "shop-web", "target_options", "response_timeout"); got != "3e+10" {
-			t.Errorf("response timeout %s", got)
+			e.Errorf("response timeout %s", got)
 		}
 		e.routeDriftsAndMaintenance(r, ids)
 
@@ -71,20 +71,20 @@ func TestRouteIsChangedMendedMovedAndRemoved(t *testing.T) {
 		r.deploy(func(r *proxy.Route) { r.Service = "shop-next" })
 		wantVersion(e, a, "http://shop.example.com/", "v2")
 		if proxyEntry(e, b, "shop-web") != nil {
-			t.Error("the old service is still there")
+			e.Error("the old service is still there")
 		}
 		if got := e.run.remoteCalls(b.Address); len(got) > 3 {
-			t.Errorf("the move took the remote calls %q", got)
+			e.Errorf("the move took the remote calls %q", got)
 		}
 		if got := e.proxyMarks(b); got != "route.shop-next.json" {
-			t.Errorf("marks after the move: %s", got)
+			e.Errorf("marks after the move: %s", got)
 		}
 
 		// One server less.
 		r.servers = []string{b.Address}
 		r.deploy()
 		if proxyEntry(e, a, "shop-next") != nil || e.proxyMarks(a) != "" {
-			t.Errorf("left on the server that the route left: %s %s", proxyState(e, a), e.proxyMarks(a))
+			e.Errorf("left on the server that the route left: %s %s", proxyState(e, a), e.proxyMarks(a))
 		}
 		e.routeServerIsGone(r, a, b)
 
@@ -94,10 +94,10 @@ func TestRouteIsChangedMendedMovedAndRemoved(t *testing.T) {
 		r.deploy()
 		r.destroy()
 		if proxyEntry(e, b, "shop-next") != nil || proxyEntry(e, b, "other") == nil {
-			t.Errorf("after destroy: %s", proxyState(e, b))
+			e.Errorf("after destroy: %s", proxyState(e, b))
 		}
 		if got := names(e, b); got != "kamal-proxy shop-next-v2 shop-web-v1" || e.proxyMarks(b) != "" {
-			t.Errorf("containers and marks after destroy: %s, %s", got, e.proxyMarks(b))
+			e.Errorf("containers and marks after destroy: %s, %s", got, e.proxyMarks(b))
 		}
 	})
 }

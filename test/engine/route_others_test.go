@@ -31,13 +31,13 @@ func TestRouteChangeMindsRoutesThatChangeMeanwhile(t *testing.T) {
 				" --buffer-requests --buffer-responses --log-request-header Cache-Control --log-request-header Last-Modified --log-request-header User-Agent"+more)
 		}
 		wantKept := func(when, name, want string) {
-			t.Helper()
+			e.Helper()
 			part := "options"
 			if name == "scope_cookie_paths" {
 				part = "target_options"
 			}
 			if got := e.entryOption(s, "shop-web", part, name); got != want {
-				t.Errorf("%s %s is %s, want %s", when, name, got, want)
+				e.Errorf("%s %s is %s, want %s", when, name, got, want)
 			}
 		}
 
@@ -51,7 +51,7 @@ func TestRouteChangeMindsRoutesThatChangeMeanwhile(t *testing.T) {
 		e.must(change.wait())
 		wantKept("after a change of the route", "scope_cookie_paths", "true")
 		if calls := run.remoteCalls(s.Address); len(calls) != 4 {
-			t.Errorf("remote calls: %q, want each of look and change twice", calls)
+			e.Errorf("remote calls: %q, want each of look and change twice", calls)
 		}
 		r.wantConverged()
 
@@ -89,7 +89,7 @@ func TestRouteChangeMindsRoutesThatChangeMeanwhile(t *testing.T) {
 		let()
 		e.must(removal.wait())
 		if proxyEntry(e, s, "shop-web") != nil || proxyEntry(e, s, "other") == nil || e.proxyMarks(s) != "" {
-			t.Errorf("after the removal: %s %s", proxyState(e, s), e.proxyMarks(s))
+			e.Errorf("after the removal: %s %s", proxyState(e, s), e.proxyMarks(s))
 		}
 	})
 }
@@ -114,13 +114,13 @@ func TestRouteThatIsBeingMadeElsewhereIsLeftAlone(t *testing.T) {
 		})
 		let()
 		if proxyEntry(e, s, "shop-web") != nil {
-			t.Errorf("a run that died before its turn changed kamal-proxy: %s", proxyState(e, s))
+			e.Errorf("a run that died before its turn changed kamal-proxy: %s", proxyState(e, s))
 		}
 		s.SSH(e, "touch -d '31 seconds ago' .kamal/terraform/route.shop-web.json")
 		r.deploy()
 		wantVersion(e, s, "http://shop.example.com/", "v1")
 		if m := e.snapshot(s.Address).Mark(proxy.MarkKind, "shop-web"); m == nil || m.State != kamal.MarkOwned {
-			t.Errorf("the mark: %+v", m)
+			e.Errorf("the mark: %+v", m)
 		}
 
 		// One that is interrupted while the container proves its health is undone.
@@ -138,7 +138,7 @@ func TestRouteThatIsBeingMadeElsewhereIsLeftAlone(t *testing.T) {
 		interrupt()
 		e.wantFailure(making.wait(), "Unable to route shop.example.com to shop-web on "+s.Address)
 		if !says(warned, "The failed route may still appear on "+s.Address) || !says(warned, "kamal-proxy may finish it within 5s") {
-			t.Errorf("warnings: %s", warned)
+			e.Errorf("warnings: %s", warned)
 		}
 		s.SSH(e, "docker unpause shop-web-v1")
 		// kamal-proxy goes on with a deploy after its client is gone, and the next apply takes it over.
@@ -152,7 +152,7 @@ func TestRouteThatIsBeingMadeElsewhereIsLeftAlone(t *testing.T) {
 		_, err := e.route("next").applyIn(ctx, e.newRun())
 		told := e.wantFailure(err, "Unable to route shop.example.com to shop-next on "+s.Address)
 		if !says(told, "is held by the service shop-web at kamal-proxy, a route of this provider that did not give it up") {
-			t.Errorf("told: %s", told)
+			e.Errorf("told: %s", told)
 		}
 		wantVersion(e, s, "http://shop.example.com/", "v1")
 	})
@@ -176,10 +176,10 @@ func TestRouteChangeThatFailsOnOneServerIsFinishedNextTime(t *testing.T) {
 		change := func(r *proxy.Route) { r.ResponseTimeout, r.DeployTimeout = 20*time.Second, 2*time.Second }
 		r.fails(change, "Unable to route shop.example.com to shop-web on "+b.Address, "kamal-proxy has no service shop-web")
 		if r.instances[a.Address] == nil || r.instances[b.Address] != nil {
-			t.Errorf("the state after it: %v", r.instances)
+			e.Errorf("the state after it: %v", r.instances)
 		}
 		if got := e.entryOption(a, "shop-web", "target_options", "response_timeout"); got != "2e+10" {
-			t.Errorf("response timeout on the server where it went through: %s", got)
+			e.Errorf("response timeout on the server where it went through: %s", got)
 		}
 		b.SSH(e, "docker unpause shop-web-v1")
 		r.deploy(change)
@@ -199,7 +199,7 @@ func TestRouteChangeThatFailsOnOneServerIsFinishedNextTime(t *testing.T) {
 		for _, s := range []*testbed.Server{a, b} {
 			wantVersion(e, s, "http://shop.example.com/", "v2")
 			if got := e.proxyMarks(s); got != "route.shop-next.json" {
-				t.Errorf("marks on %s: %s", s.Name, got)
+				e.Errorf("marks on %s: %s", s.Name, got)
 			}
 		}
 
@@ -207,15 +207,15 @@ func TestRouteChangeThatFailsOnOneServerIsFinishedNextTime(t *testing.T) {
 		b.SSH(e, "docker rm -f kamal-proxy")
 		r.servers = []string{a.Address}
 		if out := r.deploy(); !says(out, "kamal-proxy is not there on "+b.Address) || !says(out, "the route shop-next could not be removed from it") {
-			t.Errorf("warnings: %s", out)
+			e.Errorf("warnings: %s", out)
 		}
 		if m := e.snapshot(b.Address).Mark(proxy.MarkKind, "shop-next"); m == nil || m.State != kamal.MarkGivenUp {
-			t.Errorf("the mark on the server without a kamal-proxy: %+v", m)
+			e.Errorf("the mark on the server without a kamal-proxy: %+v", m)
 		}
 		// A kamal-proxy from the old volume has it again, and whoever creates it takes it.
 		e.bootProxy(b)
 		if proxyEntry(e, b, "shop-next") == nil {
-			t.Errorf("the routes of the volume: %s", proxyState(e, b))
+			e.Errorf("the routes of the volume: %s", proxyState(e, b))
 		}
 		r.servers = []string{a.Address, b.Address}
 		r.deploy()
@@ -226,13 +226,13 @@ func TestRouteChangeThatFailsOnOneServerIsFinishedNextTime(t *testing.T) {
 		_, err := r.remove()
 		e.wantFailure(err, "Unable to remove the route shop-next on "+b.Address, "docker does not answer there")
 		if proxyEntry(e, a, "shop-next") != nil {
-			t.Error("the route was left on the server whose Docker runs")
+			e.Error("the route was left on the server whose Docker runs")
 		}
 		b.SSH(e, `systemctl reset-failed docker docker.socket; systemctl start docker
 			n=0; until docker exec kamal-proxy kamal-proxy list >/dev/null 2>&1; do n=$((n+1)); [ $n -lt 300 ] || exit 1; sleep 0.1; done`)
 		r.destroy()
 		if got := strings.TrimSpace(proxyState(e, b)); got != "[]" && got != "null" {
-			t.Errorf("left: %s", got)
+			e.Errorf("left: %s", got)
 		}
 	})
 }

@@ -16,7 +16,7 @@ func TestRouteRefusesBeforeItChangesAnything(t *testing.T) {
 		told := r.fails(routeAsItIs, "there is no kamal-proxy on the server", "kamal_proxy", a.Address, b.Address)
 		for _, s := range []*testbed.Server{a, b} {
 			if !says(told, "Unable to route shop.example.com to shop-web on "+s.Address) {
-				t.Errorf("not said of %s", s.Address)
+				e.Errorf("not said of %s", s.Address)
 			}
 		}
 
@@ -26,7 +26,7 @@ func TestRouteRefusesBeforeItChangesAnything(t *testing.T) {
 		told = r.fails(routeAsItIs, "no container of shop-web runs there", "The route's servers: "+a.Address+", "+b.Address,
 			"Servers where a container of shop-web runs: "+a.Address)
 		if strings.Contains(told, "shop-web on "+a.Address) {
-			t.Error("the server that has a container is blamed")
+			e.Error("the server that has a container is blamed")
 		}
 
 		// The host is held on the second server: the first isn't touched either.
@@ -35,7 +35,7 @@ func TestRouteRefusesBeforeItChangesAnything(t *testing.T) {
 		before := proxyState(e, b)
 		r.fails(routeAsItIs, "Unable to route shop.example.com to shop-web on "+b.Address, "shop.example.com is held by the service shop-other")
 		if proxyState(e, b) != before || proxyEntry(e, a, "shop-web") != nil {
-			t.Errorf("something was changed: %s %s", proxyState(e, a), proxyState(e, b))
+			e.Errorf("something was changed: %s %s", proxyState(e, a), proxyState(e, b))
 		}
 
 		// An entry that Kamal deployed is imported, not taken.
@@ -44,7 +44,7 @@ func TestRouteRefusesBeforeItChangesAnything(t *testing.T) {
 		r.fails(routeAsItIs, "kamal-proxy has the service shop-web already: shop.example.org", "by hand or by Kamal",
 			"tofu import ADDRESS 'shop-web@"+a.Address+","+b.Address+"'")
 		if proxyState(e, b) != before || proxyEntry(e, a, "shop-web") != nil {
-			t.Errorf("something was changed: %s %s", proxyState(e, a), proxyState(e, b))
+			e.Errorf("something was changed: %s %s", proxyState(e, a), proxyState(e, b))
 		}
 		// Nor is one that has what this provider does not know.
 		proxyCLI(e, b, "remove shop-web")
@@ -70,11 +70,11 @@ func TestRouteRefusesBeforeItChangesAnything(t *testing.T) {
 		b.SSH(e, "docker unpause shop-web-v1")
 		for _, s := range []*testbed.Server{a, b} {
 			if proxyEntry(e, s, "shop-web") != nil || e.proxyMarks(s) != "" {
-				t.Errorf("left on %s: %s %s", s.Name, proxyState(e, s), e.proxyMarks(s))
+				e.Errorf("left on %s: %s %s", s.Name, proxyState(e, s), e.proxyMarks(s))
 			}
 		}
 		if r.was != "" || len(r.instances) > 0 {
-			t.Errorf("in the state after a failed create: %q, %v", r.was, r.instances)
+			e.Errorf("in the state after a failed create: %q, %v", r.was, r.instances)
 		}
 		r.deploy()
 
@@ -106,12 +106,12 @@ func TestRouteImportsWhatKamalDeployed(t *testing.T) {
 			r.DeployTimeout = 30 * time.Second
 		})
 		if i, err := proxy.ObserveRoute("shop-job", e.snapshot(s.Address)); i != nil || err != nil {
-			t.Errorf("a service that is not there is seen: %+v, %v", i, err)
+			e.Errorf("a service that is not there is seen: %+v, %v", i, err)
 		}
 		before := proxyState(e, s)
 		r.adopt()
 		if i := r.observe(s.Address); i.Route.App != "shop" || i.Route.AppPort != 3000 || i.State != proxy.Running || i.Stray || i.Target != id+":3000" || i.Machine == "" {
-			t.Errorf("what an import sees: %+v", i)
+			e.Errorf("what an import sees: %+v", i)
 		}
 
 		// Timeouts go with the next deploy: an update that touches nothing.
@@ -123,18 +123,18 @@ func TestRouteImportsWhatKamalDeployed(t *testing.T) {
 		// The same machine by another name is nothing to do there.
 		r.servers = []string{"root@" + s.Address + ":22"}
 		if warnings := r.deploy(); warnings != "" {
-			t.Errorf("another name warns: %s", warnings)
+			e.Errorf("another name warns: %s", warnings)
 		}
 		wantSame(e, "kamal-proxy's state", before, proxyState(e, s))
 
 		// The mark that it has from now on is this one's: nobody else's create takes it.
 		r.deploy(func(r *proxy.Route) { r.ResponseTimeout = time.Minute })
 		if got := e.proxyMarks(s); got != "route.shop-web.json" {
-			t.Errorf("marks after a change: %q", got)
+			e.Errorf("marks after a change: %q", got)
 		}
 		r.destroy()
 		if proxyEntry(e, s, "shop-web") != nil || e.proxyMarks(s) != "" {
-			t.Errorf("left after destroy: %s %s", proxyState(e, s), e.proxyMarks(s))
+			e.Errorf("left after destroy: %s %s", proxyState(e, s), e.proxyMarks(s))
 		}
 	})
 }

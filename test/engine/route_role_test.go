@@ -33,16 +33,16 @@ func TestRoutesOfRolesStayAsTheyAreWhenRolesAreSwapped(t *testing.T) {
 		wantVersion(e, s, "https://shop.example.com/", "v1")
 		wantVersion(e, s, "https://shop.example.com/api/", "v1")
 		if got := e.entryOption(s, "shop-api", "options", "tls_enabled"); got != "true" {
-			t.Fatalf("the path has not inherited TLS: %s", got)
+			e.Fatalf("the path has not inherited TLS: %s", got)
 		}
 		if got := s.SSH(e, "find ~deploy/.kamal -user root"); strings.TrimSpace(got) != "" {
-			t.Errorf("the SSH user can't change %s", got)
+			e.Errorf("the SSH user can't change %s", got)
 		}
 		if got := s.SSH(e, "stat -c '%n %a' ~deploy/.kamal/proxy/apps-config/shop/tls/web/*"); !strings.Contains(got, "key.pem 400") {
-			t.Errorf("files: %s", got)
+			e.Errorf("files: %s", got)
 		}
 		converged := func() {
-			t.Helper()
+			e.Helper()
 			for _, name := range names {
 				roles[name].wantConverged()
 				routes[name].wantConverged()
@@ -60,7 +60,7 @@ func TestRoutesOfRolesStayAsTheyAreWhenRolesAreSwapped(t *testing.T) {
 		wantSame(e, "what kamal-proxy has of the routes", before, entryOptions(e, s))
 		for _, name := range names {
 			if got := e.entryOption(s, "shop-"+name, "target_options", "buffer_requests"); got != "true" {
-				t.Errorf("after the swap buffer_requests of %s is %s", name, got)
+				e.Errorf("after the swap buffer_requests of %s is %s", name, got)
 			}
 		}
 		converged()
@@ -88,7 +88,7 @@ func TestRoutesOfRolesStayAsTheyAreWhenRolesAreSwapped(t *testing.T) {
 		s.SSH(e, "docker rm --force shop-web-v2")
 		routes["web"].wantLeft(deploy[0], "target")
 		if left := roles["web"].left(deploy[0]); len(left) == 0 {
-			t.Error("the role's plan is empty after docker rm")
+			e.Error("the role's plan is empty after docker rm")
 		}
 		roles["web"].deploy("app:v2")
 		routes["web"].wantConverged()
@@ -96,11 +96,11 @@ func TestRoutesOfRolesStayAsTheyAreWhenRolesAreSwapped(t *testing.T) {
 		for _, name := range names {
 			routes[name].destroy()
 			if _, err := roles[name].remove(); err != nil {
-				t.Error(err)
+				e.Error(err)
 			}
 		}
 		if got := s.SSH(e, "find ~deploy/.kamal/proxy/apps-config -mindepth 1"); got != "" {
-			t.Errorf("left after destroy: %s", got)
+			e.Errorf("left after destroy: %s", got)
 		}
 	})
 }

@@ -48,13 +48,13 @@ func TestStackGrowsAndShrinks(t *testing.T) {
 		for range 4 {
 			for _, s := range both {
 				if _, err := run.fleet.Server(s).Snapshot(e.ctx()); err != nil {
-					t.Fatal(err)
+					e.Fatal(err)
 				}
 			}
 		}
 		for _, s := range both {
 			if n, calls := run.handshakes(s), run.remoteCalls(s); n != 1 || len(calls) != 1 {
-				t.Errorf("a refresh of all on %s took %d handshakes and the calls %q", s, n, calls)
+				e.Errorf("a refresh of all on %s took %d handshakes and the calls %q", s, n, calls)
 			}
 		}
 
@@ -63,18 +63,18 @@ func TestStackGrowsAndShrinks(t *testing.T) {
 		set("app:v2", one)
 		wantNoneFailed(e, l, "a server less")
 		if got := names(e, b); got != "kamal-proxy" || proxyEntry(e, b, "shop-web") != nil {
-			t.Errorf("left on the server that serves no more: %q, %v", got, proxyEntry(e, b, "shop-web"))
+			e.Errorf("left on the server that serves no more: %q, %v", got, proxyEntry(e, b, "shop-web"))
 		}
 
 		// The server leaves altogether: its proxy is destroyed before role and route are changed.
 		set("app:v2", both)
 		if served, err := proxies[b.Address].remove(); err != nil || !slices.Equal(served, []string{"shop-web"}) {
-			t.Errorf("removing the proxy of the server that leaves: %q, %v", served, err)
+			e.Errorf("removing the proxy of the server that leaves: %q, %v", served, err)
 		}
 		set("app:v2", one)
 		wantNoneFailed(e, l, "a server leaves altogether")
 		if got := names(e, b); got != "" {
-			t.Errorf("left on the server that left: %q", got)
+			e.Errorf("left on the server that left: %q", got)
 		}
 
 		// And once more, when it is gone already.
@@ -86,7 +86,7 @@ func TestStackGrowsAndShrinks(t *testing.T) {
 			f.KeepUnreachable = true
 		})
 		if out := set("app:v2", one); !says(out, b.Address+" is no longer there") {
-			t.Errorf("warnings: %s", out)
+			e.Errorf("warnings: %s", out)
 		}
 		wantNoneFailed(e, l, "a server that is gone leaves")
 		l.Stop()
@@ -96,16 +96,16 @@ func TestStackGrowsAndShrinks(t *testing.T) {
 		out, err := r.remove()
 		e.must(err)
 		if !says(out, b.Address+" does not answer") || !says(out, `The route shop-web was forgotten there, because on_unreachable is "keep"`) {
-			t.Errorf("warnings of the destroy: %s", out)
+			e.Errorf("warnings of the destroy: %s", out)
 		}
 		if _, err := web.remove(); err != nil {
-			t.Error(err)
+			e.Error(err)
 		}
 		if _, err := proxies[a.Address].remove(); err != nil {
-			t.Error(err)
+			e.Error(err)
 		}
 		if got := a.SSH(e, `docker ps -aq; ls -A .kamal/terraform .kamal/apps 2>/dev/null | grep -v flock || :`); strings.Contains(got, "shop") || strings.Contains(got, "json") {
-			t.Errorf("left after destroy: %s", got)
+			e.Errorf("left after destroy: %s", got)
 		}
 	})
 }

@@ -132,7 +132,8 @@ func isEngine(t *testing.T, b *Bed, s *Server, want Engine) {
 		t.Errorf("images in containerd's store: %t, want %t: %s", inContainerd, want.Containerd(), status)
 	}
 	s.LogIn(t)
-	if got := s.SSH(t, "docker run --quiet --rm --memory 64m --init "+b.Image("app:v1")+" app env APP_VERSION"); got != "v1" {
+	image := b.Image("app:v1")
+	if got := s.SSH(t, "docker pull -q "+image+" >/dev/null; docker run --rm --memory 64m --init "+image+" app env APP_VERSION"); got != "v1" {
 		t.Errorf("a container says %q, want v1", got)
 	}
 	// What kamal_firewall builds on. Up to Docker 26 there is none for IPv6.
