@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 // dockerObjects is what the server's Docker has.
@@ -30,6 +31,9 @@ type dockerObjects struct {
 	}
 	Volumes struct{ Volumes []struct{ Name string } }
 }
+
+// engineTimeout is how long Docker may take to say what it has.
+const engineTimeout = 20 * time.Second
 
 // hasEngine says whether a Docker listens, or systemd in its place.
 func (in *inside) hasEngine() bool {
@@ -53,9 +57,11 @@ func (in *inside) lookAtEngine(ctx context.Context, f *footprint) error {
 	if !in.hasEngine() {
 		return nil
 	}
-	o, err := in.objects(ctx)
+	asking, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	o, err := in.objects(asking)
 	if err != nil {
-		// A stopped Docker is what a test may leave.
+		// A Docker that is down, or doesn't answer, is what a test may leave.
 		f.values["docker"] = err.Error()
 		return ctx.Err()
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // inside is a way into a server from this machine's kernel: its namespaces, its
@@ -56,7 +57,16 @@ func (s *Server) enter(ctx context.Context) (*inside, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = in.run(ctx, "", "systemctl is-system-running --wait >/dev/null || true")
+	// What was stopped would answer nobody.
+	all, err := in.processes()
+	for _, p := range all {
+		if p.stopped {
+			err = errors.Join(err, in.signal(p, syscall.SIGCONT))
+		}
+	}
+	if err == nil {
+		_, err = in.run(ctx, "", "systemctl is-system-running --wait >/dev/null || true")
+	}
 	if err != nil {
 		in.leave()
 		return nil, err

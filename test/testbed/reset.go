@@ -120,7 +120,7 @@ func (m *mending) stopUnits(ctx context.Context) error {
 	return err
 }
 
-// endProcesses kills what a fresh server doesn't run, and thaws what was stopped.
+// endProcesses kills what a fresh server doesn't run.
 // What Docker's containers leave ends by itself, and had better.
 func (m *mending) endProcesses(ctx context.Context) error {
 	settled := time.Now().Add(time.Second)
@@ -144,13 +144,7 @@ func (m *mending) endProcesses(ctx context.Context) error {
 			return err
 		}
 	}
-	all, err := m.processes()
-	for _, p := range all {
-		if p.stopped {
-			err = errors.Join(err, m.signal(p, syscall.SIGCONT))
-		}
-	}
-	return err
+	return nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -196,15 +190,12 @@ func (m *mending) startUnits(ctx context.Context) error {
 			units = append(units, d.key)
 		}
 	}
-	var restart []string
 	if m.first {
-		restart = append(restart, "ssh.service")
+		script += "systemctl restart ssh.service\n"
 	}
 	if m.reconfigured() {
-		restart = append(restart, "docker.service")
-	}
-	if len(restart) > 0 {
-		script += "systemctl restart " + strings.Join(restart, " ") + "\n"
+		// Docker takes its socket from systemd, which opens none for a service that runs.
+		script += "systemctl stop docker.socket docker.service\nsystemctl start docker.socket docker.service\n"
 	}
 	script += `if [ $# -gt 0 ]; then systemctl start "$@"; fi` + "\n"
 	if m.first {

@@ -126,7 +126,7 @@ func (m *mending) putBack(ctx context.Context, root *os.Root, originals *origina
 	switch was[0] {
 	case "d":
 		if d.is == "" {
-			err = root.Mkdir(name, 0o700)
+			err = root.MkdirAll(name, 0o700) // it may be back: below a mount that has gone
 		}
 	case "l":
 		if d.is != "" {

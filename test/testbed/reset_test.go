@@ -13,7 +13,7 @@ const view = `
 set +e +o pipefail; exec 2>/dev/null
 docker ps --all --no-trunc; docker volume ls -q; docker network ls --format '{{.Name}}'; docker image ls --all --no-trunc
 docker info --format '{{json .RegistryConfig.Mirrors}} {{.LiveRestoreEnabled}} {{.LoggingDriver}} {{.Swarm.LocalNodeState}}'
-find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /var/lib/containerd -o -path /var/lib/docker -o -path /var/lib/systemd/timers -o -path /var/log/journal \) -prune \
+find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /var/lib/containerd -o -path /var/lib/docker -o -path /var/lib/systemd/timers -o -path /var/log/journal -o -path /etc/hosts \) -prune \
   -o -type f -printf '%p %m %u %g %s %T@\n' -o ! -type d -printf '%p %m %u %g %l\n' -o -printf '%p %m %u %g\n' | sort
 md5sum /etc/passwd /etc/shadow /etc/group /etc/ssh/* /root/.ssh/* /home/deploy/.ssh/* /etc/hosts 2>/dev/null
 for p in iptables ip6tables; do for k in legacy nft; do $p-$k-save | grep -v '^#' | sed 's/ \[.*//'; done; done | sort | uniq -c | grep -v ':[A-Z]* ACCEPT$' | grep -v -e COMMIT -e ' \*'
@@ -68,7 +68,10 @@ var dirt = []struct {
 		rm /etc/ssh/ssh_host_*; ssh-keygen -A; : >/root/.ssh/authorized_keys; rm -r /home/deploy/.ssh; systemctl restart ssh; rm -r /etc/docker/certs.d`},
 	{name: "users", script: `useradd -m ann; echo 'ann ALL=(ALL) ALL' >/etc/sudoers.d/ann; usermod -aG docker deploy; echo root:secret | chpasswd; userdel -r deploy; setsid sleep 1000 >/dev/null 2>&1 &`},
 	{name: "processes, also of another user and stopped ones", script: `
-		setsid sleep 1000 >/dev/null 2>&1 & sudo -u deploy setsid sleep 2000 >/dev/null 2>&1 & kill -STOP $(systemctl show --property=MainPID --value docker)`},
+		setsid sleep 1000 >/dev/null 2>&1 & sudo -u deploy setsid sleep 2000 >/dev/null 2>&1 &`,
+		do: func(t *testing.T, s *Server) {
+			s.SSH(t, "kill -STOP $(systemctl show --property=MainPID --value docker)")
+		}},
 	{name: "files of all sorts", script: `
 		echo changed >>/etc/hosts; sed -i s/^ID=.*/ID=fedora/ /usr/lib/os-release; rm /etc/os-release; mkdir /etc/os-release; rm -r /etc/systemd; touch /etc/systemd
 		ln -s / /srv/all; mkdir -p /srv/a/b /tmp/t /run/mine; mkfifo /srv/fifo; echo x >/var/lib/docker/file; chmod 777 /root; chown deploy /srv; echo x >/dev/shm/x; mkdir /run/systemd/system/x.service.d
