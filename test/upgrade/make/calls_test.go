@@ -49,11 +49,11 @@ systemctl start a.service
 // The recorder, with a docker that makes a container of everything.
 func TestTheRecorder(t *testing.T) {
 	dir := t.TempDir()
-	real := filepath.Join(dir, "real")
-	if err := os.WriteFile(real, []byte("#!/bin/sh\ncat >"+dir+"/input; echo container-id; exit 3\n"), 0o700); err != nil {
+	program := filepath.Join(dir, "real")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\ncat >"+dir+"/input; echo container-id; exit 3\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	recorder := strings.NewReplacer("/usr/bin/$name", real, "/var/lib/recorded", dir).Replace(recorder)
+	recorder := strings.NewReplacer("/usr/bin/$name", program, "/var/lib/recorded", dir).Replace(recorder)
 	command := exec.CommandContext(t.Context(), "/bin/sh", "-c", recorder, "docker", "run", "--env-file", "/dev/stdin", "--env", "PLAIN=1", "--env", "HIDDEN", "app:v1", "it's")
 	command.Env = []string{"PATH=" + os.Getenv("PATH"), "HIDDEN=two\nlines"}
 	command.Stdin = strings.NewReader("with.dots=a b\nmore=2\n")
