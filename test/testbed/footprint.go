@@ -70,7 +70,11 @@ func short(text string) string {
 func (f *footprint) differences(fresh *footprint) []difference {
 	var all []difference
 	for key, was := range fresh.values {
-		if is := f.values[key]; is != was {
+		is := f.values[key]
+		if is == "" && was == ranOnce {
+			continue // some run at a machine's first boot only
+		}
+		if is != was {
 			all = append(all, difference{key, was, is})
 		}
 	}

@@ -37,8 +37,11 @@ func (in *inside) lookAtSystem(ctx context.Context, f *footprint) error {
 		}
 		switch section {
 		case "unit":
-			if fields := strings.Fields(line); len(fields) >= 3 {
+			if fields := strings.Fields(line); len(fields) >= 4 {
 				f.values["unit "+fields[0]] = fields[2]
+				if fields[3] == ranOnce {
+					f.values["unit "+fields[0]] = ranOnce
+				}
 			}
 		case "sysctl":
 			if name, value, ok := strings.Cut(line, ":"); ok && seenSysctl(name) {
@@ -63,6 +66,9 @@ func (in *inside) lookAtSystem(ctx context.Context, f *footprint) error {
 	filter()
 	return in.lookAtTables(ctx, f)
 }
+
+// ranOnce is the state of a service that did something and has nothing left to run.
+const ranOnce = "exited"
 
 var (
 	linkLine = regexp.MustCompile(`^\d+: ([^:@]+)[^<]*<([^>]*)> mtu (\d+)`)

@@ -13,15 +13,15 @@ const view = `
 set +e +o pipefail; exec 2>/dev/null
 docker ps --all --no-trunc; docker volume ls -q; docker network ls --format '{{.Name}}'; docker image ls --all --no-trunc
 docker info --format '{{json .RegistryConfig.Mirrors}} {{.LiveRestoreEnabled}} {{.LoggingDriver}} {{.Swarm.LocalNodeState}}'
-find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /var/lib/containerd -o -path /var/lib/docker -o -path /var/lib/systemd/timers -o -path /var/log/journal -o -path /etc/hosts \) -prune \
+find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /var/lib/containerd -o -path /var/lib/docker -o -path /var/lib/systemd/timers -o -path /var/log/journal -o -path /etc/hosts -o -path /etc/hostname -o -path /etc/resolv.conf \) -prune \
   -o -type f -printf '%p %m %u %g %s %T@\n' -o ! -type d -printf '%p %m %u %g %l\n' -o -printf '%p %m %u %g\n' | sort
-md5sum /etc/passwd /etc/shadow /etc/group /etc/ssh/* /root/.ssh/* /home/deploy/.ssh/* /etc/hosts 2>/dev/null
+md5sum /etc/passwd /etc/shadow /etc/group /etc/ssh/* /root/.ssh/* /home/deploy/.ssh/* /etc/hosts /etc/hostname /etc/resolv.conf 2>/dev/null
 for p in iptables ip6tables; do for k in legacy nft; do $p-$k-save | grep -v '^#' | sed 's/ \[.*//'; done; done | sort | uniq -c | grep -v ':[A-Z]* ACCEPT$' | grep -v -e COMMIT -e ' \*'
 systemctl list-unit-files --no-legend --no-pager; systemctl list-units --state=active,failed --plain --no-legend --no-pager --type=service,socket,timer
 systemctl is-active ssh docker; systemctl show --property=ActiveState,NeedDaemonReload docker ssh
 ps -e -o user=,args= | grep -v -e ' ps -e' -e 'grep ' -e 'bash -eo' -e listener -e 'sort' | sort
 awk '{print $5, $9}' /proc/self/mountinfo | sort; swapon --show=NAME --noheadings | grep -x /swap || true
-ip -o link | sed 's/^[0-9]*: //; s/ state.*//' | sort; ip route; hostname; sysctl net.ipv4.ip_forward net.ipv4.tcp_syncookies`
+ip -o link | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/ state.*//' | sort; ip route; hostname; sysctl net.ipv4.ip_forward net.ipv4.tcp_syncookies`
 
 // dirt is what tests leave.
 var dirt = []struct {
