@@ -17,9 +17,8 @@ func (w *workspace) container(address string, s *testbed.Server) string {
 }
 
 func TestAppRoleDriftIsShownAndMended(t *testing.T) {
-	small(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, testbed.Debian12)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", `
 resource "kamal_app_role" "web" {

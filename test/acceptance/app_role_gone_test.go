@@ -12,7 +12,7 @@ import (
 func TestAppRoleThatCannotBeSeen(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, testbed.Debian12)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webConfig)
 	w.Setenv("TF_VAR_image", w.Bed.Image("app:v1"))

@@ -19,7 +19,6 @@ func hclList(servers ...*testbed.Server) string {
 // The first plan of a configuration that also makes the servers: nothing is
 // known of them, and nothing is dialled.
 func TestAppRolePlansServersThatDoNotExistYet(t *testing.T) {
-	small(t)
 	t.Parallel()
 	w := newWorkspace(t)
 	w.Write("main.tf", `

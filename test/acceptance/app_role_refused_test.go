@@ -22,7 +22,7 @@ resource "kamal_app_role" "web" {
 
 func TestAppRoleCreateThatFailsLeavesNothing(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, testbed.Debian12)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webConfig)
 	before := s.SSH(t, `docker ps --all --quiet; ls -A`)
@@ -52,7 +52,7 @@ docker stop shop-web-unhealthy`)
 }
 
 func TestAppRolePlanErrors(t *testing.T) {
-	small(t)
+	story(t)
 	t.Parallel()
 	w := newWorkspace(t)
 	for name, tt := range map[string]struct {

@@ -37,9 +37,9 @@ resource "kamal_app_role" "web" {
 `
 
 func TestAppRoleDeploysUpdatesAndGoesBack(t *testing.T) {
-	small(t)
+	story(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, testbed.Debian12)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", roleConfig)
 	w.Setenv("TF_VAR_image", w.Bed.Image("app:v1"))

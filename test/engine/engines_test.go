@@ -57,15 +57,65 @@ var table = map[string]where{
 	"TestRoleOfTwoRunsAtOnce":                      oldest,
 
 	// Accessories.
+	"TestAccessoryKeepsItsDataThroughReplacements": ends,
+	"TestAccessoryKeepsAnonymousVolumes":           newest,
+	"TestAccessoryDriftOfEveryAttribute":           ends,
+	"TestAccessoryRefusedByDockerIsNotStopped":     ends,
+	"TestAccessoryFailuresSayWhy":                  oldest,
+	"TestAccessoryLeavesOthersAlone":               newest,
+	"TestAccessoryKilledMidway":                    newest,
+	"TestAccessoryKilledBetweenCreateAndStart":     oldest,
+	"TestAccessoryThatLostItsLockIsNotTouched":     newest,
+	"TestAccessoryOverALinkThatBreaks":             oldest,
+	"TestAccessoryIsFollowedByItsRoute":            oldest,
+	"TestDatabaseIsUpgradedAndPutBackOnItsData":    oldest,
 
 	// Tasks and secrets.
+	"TestTaskRunsAndFails":              ends,
+	"TestTaskSecretsArrive":             newest,
+	"TestTaskWaitsForOthersOfItsApp":    oldest,
+	"TestTaskCutOff":                    oldest,
+	"TestTaskThatSomebodyElseTouches":   newest,
+	"TestNastySecretsArriveByteForByte": newest,
 
 	// kamal-proxy and its routes.
+	"TestProxyLives":                                        ends,
+	"TestProxyDriftIsSeenAndMended":                         newest,
+	"TestProxyBootedThroughSudoKeepsItsFilesTheUsers":       oldest,
+	"TestProxyNamesWhoHoldsItsPorts":                        newest,
+	"TestProxyThatSomebodyElseBootedIsRefused":              oldest,
+	"TestProxyThatDoesNotComeUpSaysWhy":                     newest,
+	"TestProxyUpdateInterruptsTrafficBriefly":               ends,
+	"TestProxyUpdateGoesOnWhenTheProviderIsKilled":          oldest,
+	"TestProxyChangeMindsRoutesThatChangeMeanwhile":         newest,
+	"TestProxyReplacedKeepsTheRoutesOfThisProvider":         newest,
+	"TestRouteIsChangedMendedMovedAndRemoved":               oldest,
+	"TestRouteServesItsOwnCertificate":                      newest,
+	"TestRouteRefusesACertificateThatTheProxyCannotRead":    oldest,
+	"TestRouteRefusesBeforeItChangesAnything":               newest,
+	"TestRouteImportsWhatKamalDeployed":                     oldest,
+	"TestRouteChangeMindsRoutesThatChangeMeanwhile":         oldest,
+	"TestRouteThatIsBeingMadeElsewhereIsLeftAlone":          newest,
+	"TestRouteChangeThatFailsOnOneServerIsFinishedNextTime": oldest,
+	"TestRoutesOfRolesStayAsTheyAreWhenRolesAreSwapped":     newest,
+	"TestStackGrowsAndShrinks":                              newest,
 
 	// The firewall.
+	"TestFirewallLetsThroughWhatIsAllowedAndNothingElse": ends,
+	"TestFirewallGuardsFromBeforeDockerStarts":           ends,
+	"TestExposedPortsAreWhatTheOutsideReaches":           ends,
+	"TestFirewallHasNoMomentInWhichAClosedPortIsOpen":    newest,
+	"TestFirewallIsRemovedWithoutATrace":                 newest,
+	"TestFirewallRefusesWhatCantBe":                      newest,
+	"TestFirewallTellsDriftAndMendsIt":                   oldest,
+	"TestFirewallFailuresLeaveWhatWasThere":              oldest,
+	"TestFirewallWithAThousandRules":                     oldest,
 
 	// Servers and ways in.
 
+	// What Docker's versions say and do.
+	"TestAnImageWhoseTagHasMovedOnIsStillSeen":  ends,
+	"TestFreeDiskIsThatWhereDockerKeepsItsData": ends,
 }
 
 // enginesOf are the kinds of servers on which a test runs.

@@ -121,15 +121,6 @@ func (r *role) with(change func(*approle.Spec)) *role {
 // container is the id of the role's container in the state, on the engine's server.
 func (r *role) container() string { return r.recorded[r.e.s.Address] }
 
-// warned is what warnings tell.
-func warned(list []approle.Warning) string {
-	var text strings.Builder
-	for _, w := range list {
-		text.WriteString(w.Summary + "\n" + w.Detail + "\n")
-	}
-	return text.String()
-}
-
 // deploy applies and then wants nothing left to do.
 func (r *role) deploy(image string) approle.Report {
 	r.e.Helper()

@@ -1,4 +1,4 @@
-package acceptance
+package engine
 
 import (
 	"archive/tar"
@@ -12,14 +12,16 @@ import (
 	"math/rand/v2"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/accessory"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/approle"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
 // pwned is made by a shell that takes a secret for a command.
@@ -42,7 +44,7 @@ var nastyParts = []string{
 var oddNames = []string{"foo.bar", "1A", "é", "a/b", "DOCKER_HOST", "LC_ALL", "IFS", "BASH_ENV", "LD_PRELOAD", "SECRET_FILE", "_kamal_0"}
 
 // nastySecrets are nastyParts and random chains of them, with odd names among them.
-func nastySecrets(t *testing.T) map[string]string {
+func nastySecrets(t testing.TB) map[string]string {
 	seed := uint64(time.Now().UnixNano())
 	if given, err := strconv.ParseUint(os.Getenv("KAMAL_TEST_SEED"), 10, 64); err == nil {
 		seed = given
@@ -69,82 +71,50 @@ func nastySecrets(t *testing.T) map[string]string {
 
 // The real docker gets each of them to each container, byte for byte.
 func TestNastySecretsArriveByteForByte(t *testing.T) {
-	aboutServers(t)
-	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
-	w := newWorkspace(t, s)
-	values := nastySecrets(t)
-	coded, err := json.Marshal(values)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Setenv("TF_VAR_values", string(coded))
-	// In a variable of its own: the kernel takes no more than 128 KiB of one.
-	values["BIG"] = strings.Repeat("x'\n", 33_000)
-	values["BIG_FILE"] = values["BIG"]
-	w.Setenv("TF_VAR_big", values["BIG"])
-	var asFiles []string
-	for i, name := range slices.Sorted(maps.Keys(values)) {
-		if strings.HasPrefix(name, "V") && i%2 == 0 || name == "BIG_FILE" {
-			asFiles = append(asFiles, name)
+	onEngines(t, func(e *engine) {
+		values := nastySecrets(e)
+		values["BIG"] = strings.Repeat("x'\n", 33_000)
+		values["BIG_FILE"] = values["BIG"]
+		var asFiles []string
+		for i, name := range slices.Sorted(maps.Keys(values)) {
+			if strings.HasPrefix(name, "V") && i%2 == 0 || name == "BIG_FILE" {
+				asFiles = append(asFiles, name)
+			}
 		}
-	}
-	w.Write("main.tf", `
-variable "values" {
-  type      = string
-  ephemeral = true
-}
-variable "big" {
-  type      = string
-  ephemeral = true
-}
-locals {
-  secrets = merge(jsondecode(var.values), { BIG = var.big, BIG_FILE = var.big })
-}
-resource "kamal_app_role" "web" {
-  service         = "shop"
-  servers         = {{servers}}
-  image           = "{{image "app:v1"}}"
-  readiness_delay = "1s"
-  secrets         = local.secrets
-}
-resource "kamal_accessory" "db" {
-  server           = "{{server 0}}"
-  service          = "shop"
-  name             = "db"
-  image            = "{{image "app:v1"}}"
-  secrets          = local.secrets
-  secrets_as_files = `+strings.ReplaceAll(fmt.Sprintf("%q", asFiles), " ", ", ")+`
-}
-`)
-	w.Apply()
+		e.options = append(e.options, func(f *fleet.Fleet, _ *sshexec.Options) { f.AddSecret(slices.Collect(maps.Values(values))...) })
+		r := e.role(func(s *approle.Spec) { s.AppPort, s.ReadinessDelay, s.Secrets = 0, time.Second, values })
+		r.deploy("app:v1")
+		e.wantHidden(e.run, values)
+		a := e.accessory(func(s *accessory.Spec) { s.Secrets, s.AsFiles = values, asFiles })
+		a.deploy()
+		e.wantHidden(e.run, values)
 
-	lines := strings.Split(s.SSH(t, `pid() { docker inspect --format '{{.State.Pid}}' "$1"; }
+		lines := strings.Split(e.s.SSH(e, `pid() { docker inspect --format '{{.State.Pid}}' "$1"; }
 base64 -w0 "/proc/$(pid shop-web-v1)/environ"; echo
 base64 -w0 "/proc/$(pid shop-db)/environ"; echo
 tar -C "/proc/$(pid shop-db)/root/run/secrets" -cf - . | base64 -w0; echo
 ls -d `+pwned+` 2>/dev/null || :`), "\n")
-	if len(lines) != 3 {
-		t.Fatalf("%d lines, and %q", len(lines), lines[min(3, len(lines)):])
-	}
-	wantValues(t, "the role", environment(t, lines[0]), values)
-	onlyFiles := maps.Clone(values)
-	maps.DeleteFunc(onlyFiles, func(name, _ string) bool { return !slices.Contains(asFiles, name) })
-	wantValues(t, "the accessory's files", files(t, lines[2]), onlyFiles)
-	variables := maps.Clone(values)
-	for _, name := range asFiles {
-		delete(variables, name)
-		variables[name+"_FILE"] = "/run/secrets/" + name
-	}
-	wantValues(t, "the accessory", environment(t, lines[1]), variables)
-	if _, err := os.Stat(pwned); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%s is here: %v", pwned, err)
-	}
-	wantHidden(t, w, values)
+		if len(lines) != 3 {
+			e.Fatalf("%d lines, and %q", len(lines), lines[min(3, len(lines)):])
+		}
+		wantValues(e, "the role", environment(e, lines[0]), values)
+		onlyFiles := maps.Clone(values)
+		maps.DeleteFunc(onlyFiles, func(name, _ string) bool { return !slices.Contains(asFiles, name) })
+		wantValues(e, "the accessory's files", files(e, lines[2]), onlyFiles)
+		variables := maps.Clone(values)
+		for _, name := range asFiles {
+			delete(variables, name)
+			variables[name+"_FILE"] = "/run/secrets/" + name
+		}
+		wantValues(e, "the accessory", environment(e, lines[1]), variables)
+		if _, err := os.Stat(pwned); !errors.Is(err, os.ErrNotExist) {
+			e.Errorf("%s is here: %v", pwned, err)
+		}
+	})
 }
 
 // wantValues wants containers to have what was sent, and no more of such names.
-func wantValues(t *testing.T, where string, got, want map[string]string) {
+func wantValues(t testing.TB, where string, got, want map[string]string) {
 	t.Helper()
 	for name, value := range want {
 		if arrived, has := got[name]; !has || arrived != value {
@@ -158,33 +128,29 @@ func wantValues(t *testing.T, where string, got, want map[string]string) {
 	}
 }
 
-// wantHidden wants none of the longer values in state and logs, as they are or as JSON and Go quote them.
-func wantHidden(t *testing.T, w *workspace, values map[string]string) {
-	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(w.logs, "*"))
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no logs: %v", err)
+// wantHidden wants none of the longer values in a run's log, as they are or as JSON and Go quote them.
+func (e *engine) wantHidden(r *run, values map[string]string) {
+	e.Helper()
+	if len(r.remoteCalls(e.s.Address)) == 0 {
+		e.Error("nothing is in the log")
 	}
-	for _, file := range append(paths, filepath.Join(w.Dir, "terraform.tfstate")) {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
+	for name, value := range values {
+		if len(strings.TrimSpace(value)) < 16 {
+			continue // "true", "one\ntwo": found by accident
 		}
-		for name, value := range values {
-			if len(strings.TrimSpace(value)) < 16 {
-				continue // "true", "one\ntwo": found by accident
-			}
-			coded, _ := json.Marshal(value)
-			for _, form := range []string{value, strings.Trim(string(coded), `"`), strings.Trim(strconv.Quote(value), `"`)} {
-				if bytes.Contains(content, []byte(form)) {
-					t.Errorf("%s holds %s: %.100q", filepath.Base(file), name, form)
-				}
+		coded, err := json.Marshal(value)
+		if err != nil {
+			e.Fatal(err)
+		}
+		for _, form := range []string{value, strings.Trim(string(coded), `"`), strings.Trim(strconv.Quote(value), `"`)} {
+			if r.log.holds(form) {
+				e.Errorf("the log holds %s: %.100q", name, form)
 			}
 		}
 	}
 }
 
-func environment(t *testing.T, coded string) map[string]string {
+func environment(t testing.TB, coded string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	for pair := range strings.SplitSeq(string(decoded(t, coded)), "\x00") {
@@ -195,7 +161,7 @@ func environment(t *testing.T, coded string) map[string]string {
 }
 
 // files are those of a tar archive.
-func files(t *testing.T, coded string) map[string]string {
+func files(t testing.TB, coded string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	archive := tar.NewReader(bytes.NewReader(decoded(t, coded)))
@@ -217,7 +183,7 @@ func files(t *testing.T, coded string) map[string]string {
 	}
 }
 
-func decoded(t *testing.T, coded string) []byte {
+func decoded(t testing.TB, coded string) []byte {
 	t.Helper()
 	b, err := base64.StdEncoding.DecodeString(coded)
 	if err != nil {
