@@ -38,7 +38,7 @@ resource "kamal_app_role" "web" {
 // set", in a list null is refused, known or not, before anything is changed.
 func TestValuesThatAreNotThere(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, testbed.Debian13)
 	w := newWorkspace(t, s)
 	write := func(body string) { w.Write("main.tf", strings.Replace(valuesConfig, "BODY", body, 1)) }
 	const usual = `env = { A = "a", B = var.absent }
