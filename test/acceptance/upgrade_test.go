@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 	"github.com/kamal-terraform/terraform-provider-kamal/test/upgrade"
 )
 
@@ -33,7 +32,7 @@ func TestUpgradeOfAState(t *testing.T) {
 func TestUpgradeOfAServer(t *testing.T) {
 	t.Parallel()
 	forEachFixture(t, func(t *testing.T, f upgrade.Fixture) {
-		s := bed(t).Warm(t, testbed.Debian12)
+		s := bed(t).Warm(t, oldest)
 		w := newWorkspace(t, s)
 		facts := upgrade.Facts{Server: s.Address, Registry: w.Bed.Registry.Address, HostKey: s.HostKey}
 		script, err := f.Script(facts)

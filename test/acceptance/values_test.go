@@ -3,8 +3,6 @@ package acceptance
 import (
 	"strings"
 	"testing"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
 const valuesConfig = `
@@ -38,7 +36,7 @@ resource "kamal_app_role" "web" {
 // set", in a list null is refused, known or not, before anything is changed.
 func TestValuesThatAreNotThere(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian13)
+	s := bed(t).Warm(t, newest)
 	w := newWorkspace(t, s)
 	write := func(body string) { w.Write("main.tf", strings.Replace(valuesConfig, "BODY", body, 1)) }
 	const usual = `env = { A = "a", B = var.absent }
