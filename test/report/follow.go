@@ -53,7 +53,17 @@ func follow(events io.Reader, out io.Writer) (result, error) {
 
 func (r *result) take(e event, output map[[2]string][]string, out io.Writer) {
 	key := [2]string{e.Package, e.Test}
-	topLevel := e.Test != "" && !strings.Contains(e.Test, "/")
+	name, _, isSub := strings.Cut(e.Test, "/")
+	topLevel := e.Test != "" && !isSub
+	// A test whose subtests run side by side does not count their time as its own.
+	if e.Action == "pass" || e.Action == "fail" {
+		if r.longest == nil {
+			r.longest = map[[2]string]float64{}
+		}
+		at := [2]string{e.Package, name}
+		e.Elapsed = max(e.Elapsed, r.longest[at])
+		r.longest[at] = e.Elapsed
+	}
 	switch e.Action {
 	case "build-output":
 		fmt.Fprint(out, e.Output)

@@ -22,9 +22,11 @@ type result struct {
 	// Wall is in seconds, Tests and Rest in CPU seconds: of go test with all that it started and
 	// waited for, and of everything else on the machine, which is mostly the servers.
 	Wall, Tests, Rest float64
+
+	longest map[[2]string]float64 // by package and top-level test: of it and its subtests
 }
 
-// took is how long a test ran, in seconds, with the time in which it waited for others.
+// took is how long a test ran, in seconds; of subtests that ran side by side, the longest.
 type took struct {
 	Test    string
 	Seconds float64
