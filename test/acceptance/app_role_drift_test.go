@@ -18,7 +18,7 @@ func (w *workspace) container(address string, s *testbed.Server) string {
 
 func TestAppRoleDriftIsShownAndMended(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", `
 resource "kamal_app_role" "web" {

@@ -3,8 +3,6 @@ package acceptance
 import (
 	"fmt"
 	"testing"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
 // What plans and states keep of a role whose server, or whose Docker, does not
@@ -12,7 +10,7 @@ import (
 func TestAppRoleThatCannotBeSeen(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webConfig)
 	w.Setenv("TF_VAR_image", w.Bed.Image("app:v1"))

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/test/byhand"
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
 // importedConfig fits what kamalRun runs.
@@ -27,7 +26,7 @@ resource "kamal_app_role" "web" {
 // Two working directories and what runs already: refused, then imported.
 func TestAppRoleTakesOverWhatKamalDeployed(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	// The daemon's own log options must not show in an import.
 	s.SSH(t, `echo '{"log-opts":{"max-size":"20m","max-file":"3"}}' > /etc/docker/daemon.json; systemctl restart docker`)
 	w := newWorkspace(t, s)

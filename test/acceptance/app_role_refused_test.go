@@ -3,8 +3,6 @@ package acceptance
 import (
 	"strings"
 	"testing"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
 // webConfig is a role with a port; what else it has is in the variable more,
@@ -22,7 +20,7 @@ resource "kamal_app_role" "web" {
 
 func TestAppRoleCreateThatFailsLeavesNothing(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webConfig)
 	before := s.SSH(t, `docker ps --all --quiet; ls -A`)

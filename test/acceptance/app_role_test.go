@@ -39,7 +39,7 @@ resource "kamal_app_role" "web" {
 func TestAppRoleDeploysUpdatesAndGoesBack(t *testing.T) {
 	story(t)
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", roleConfig)
 	w.Setenv("TF_VAR_image", w.Bed.Image("app:v1"))

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
 // Who reaches what is shown in test/engine. Here: what the data source makes
@@ -14,7 +12,7 @@ import (
 func TestExposedPortsAreTold(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	s.LogIn(t)
 	s.SSH(t, withoutProxy+"; mkdir -p /etc/ufw; echo ENABLED=yes > /etc/ufw/ufw.conf")
 	s.SSH(t, strings.ReplaceAll(`docker run --detach --name kamal-proxy --publish 80:3000 --publish 443:3000 IMAGE
@@ -74,7 +72,7 @@ output "open" {
 func TestPlansWarnOfPortsThatNoRuleOpens(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	s.SSH(t, withoutProxy+"; mkdir -p /etc/ufw; echo ENABLED=yes > /etc/ufw/ufw.conf")
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webServer)

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
 // withoutProxy turns the userland proxy off; containers run on.
@@ -15,7 +13,7 @@ const withoutProxy = `mkdir -p /etc/docker; echo '{"userland-proxy": false, "liv
 
 func TestFirewallIsImported(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian13)
+	s := bed(t).Warm(t, newest)
 	s.SSH(t, withoutProxy)
 	w := newWorkspace(t, s)
 	const web = "kamal_firewall.web"

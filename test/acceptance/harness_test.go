@@ -25,6 +25,9 @@ type settings struct {
 }
 
 var (
+	// oldest and newest are the kinds of servers with the oldest and the newest Docker.
+	oldest, newest = testbed.Oldest().Kind, testbed.Newest().Kind
+
 	// scratch holds what the whole run needs; TestMain removes it.
 	scratch string
 

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
 func TestRouteConfigurationIsCheckedAtPlan(t *testing.T) {
@@ -27,7 +25,7 @@ func TestRouteConfigurationIsCheckedAtPlan(t *testing.T) {
 // What Kamal deployed, with the very command that Kamal 2.12 sends.
 func TestRouteImportsWhatKamalDeployed(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	bootProxy(t, s)
 	id := runRole(t, s, "web", "v1")
 	proxyCLI(t, s, `deploy shop-web --target="`+id+`:3000" --host="shop.example.com" --deploy-timeout="30s" --drain-timeout="30s" --buffer-requests --buffer-responses \

@@ -35,7 +35,7 @@ resource "kamal_proxy_route" "web" {
 func TestRouteIsCreatedChangedMendedAndRemoved(t *testing.T) {
 	story(t)
 	t.Parallel()
-	a, b := bed(t).Warm(t, testbed.Debian12), bed(t).Warm(t, testbed.Debian13)
+	a, b := bed(t).Warm(t, oldest), bed(t).Warm(t, newest)
 	w := newWorkspace(t, a, b)
 	w.Write("main.tf", routeConfig)
 	both := hclList(a, b)
@@ -201,7 +201,7 @@ resource "kamal_proxy_route" "web" {
 func TestRouteServesItsOwnCertificate(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian13)
+	s := bed(t).Warm(t, newest)
 	bootProxy(t, s)
 	runRole(t, s, "web", "v1")
 	w := newWorkspace(t, s)

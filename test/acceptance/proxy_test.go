@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/test/byhand"
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
 const (
@@ -34,7 +33,7 @@ func withProxy(arguments ...string) string {
 func TestProxyLives(t *testing.T) {
 	story(t)
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian13)
+	s := bed(t).Warm(t, newest)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webProxy)
 	p := w.Plan()
@@ -97,7 +96,7 @@ func proxyDrifts(t *testing.T, w *workspace) {
 // One that Kamal booted is refused, and imported by its server or its identity.
 func TestProxyIsImported(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webProxy)
 	w.ImportFails(proxyAddress, s.Address, "Nothing to import", "There is no kamal-proxy on "+s.Address)
@@ -124,7 +123,7 @@ func TestProxyIsImported(t *testing.T) {
 func TestProxyMovesToAnotherMachine(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	old, next := bed(t).Warm(t, testbed.Debian13), bed(t).Warm(t, testbed.Debian12)
+	old, next := bed(t).Warm(t, newest), bed(t).Warm(t, oldest)
 	w := newWorkspace(t, old, next)
 	w.Write("main.tf", webProxy)
 	w.Apply()

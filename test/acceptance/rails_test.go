@@ -102,7 +102,7 @@ func sql(t *testing.T, s *testbed.Server, query string) string {
 // a dump.
 func TestRailsExample(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian13)
+	s := bed(t).Warm(t, newest)
 	w := newRails(t, s)
 	w.Apply()
 	if got := strings.Fields(names(t, s)); !slices.Equal(slices.Sorted(slices.Values(got)), []string{"kamal-proxy", "shop-backup", "shop-db", "shop-job-v1", "shop-redis", "shop-web-v1"}) {

@@ -43,7 +43,7 @@ resource "kamal_proxy_route" "web" {
 func TestStackIsReplacedAndShrinks(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	a, b := bed(t).Warm(t, testbed.Debian12), bed(t).Warm(t, testbed.Debian13)
+	a, b := bed(t).Warm(t, oldest), bed(t).Warm(t, newest)
 	w := newWorkspace(t, a, b)
 	w.Write("main.tf", strings.Replace(stackConfig, "{{proxyimage}}", strings.TrimSuffix(w.Bed.Image("basecamp/kamal-proxy:v0.9.2"), ":v0.9.2"), 1))
 	w.Setenv("TF_VAR_image", w.Bed.Image("app:v1"))

@@ -62,7 +62,7 @@ func TestAccessoryIsFollowedByItsRoute(t *testing.T) {
 
 		// What a switch would lose is refused while the old one runs.
 		proxyCLI(e, e.s, "rollout deploy shop-search --target="+id("shop-search")+":3000")
-		proxyCLI(e, e.s, "rollout set shop-search --percentage=50")
+		proxyCLI(e, e.s, "rollout set shop-search --percent=50")
 		before = e.life("shop-search")
 		a.fails("Unable to replace the accessory shop-search", "look at the accessory's service at kamal-proxy", "stop that first with `kamal-proxy rollout stop shop-search`")
 		if got := e.life("shop-search"); got != before {

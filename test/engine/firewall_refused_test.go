@@ -21,11 +21,11 @@ func TestFirewallRefusesWhatCantBe(t *testing.T) {
 			}
 		}
 		w.spec = firewall.Spec{Interfaces: []string{"eth0", "eth9"}}
-		invalid(w.fails("the server has no network interface eth9", "docker0, eth0, lo"), "interfaces", 1, "")
+		invalid(w.failure("the server has no network interface eth9", "docker0, eth0, lo"), "interfaces", 1, "")
 
 		s.SSH(e, "sysctl -q -w net.ipv6.conf.eth0.disable_ipv6=1")
 		w.spec = firewall.Spec{Allow: []firewall.Rule{{Port: "80"}, {Port: "81", Sources: []string{"2001:db8::/32"}}}}
-		invalid(w.fails("all sources are IPv6 networks, and the server has no IPv6 address"), "allow", 1, "sources")
+		invalid(w.failure("all sources are IPv6 networks, and the server has no IPv6 address"), "allow", 1, "sources")
 		s.SSH(e, "sysctl -q -w net.ipv6.conf.eth0.disable_ipv6=0")
 
 		w.spec = firewall.Spec{}
