@@ -17,7 +17,7 @@ find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /var/lib/contai
   -o -type f -printf '%p %m %u %g %s %T@\n' -o ! -type d -printf '%p %m %u %g %l\n' -o -printf '%p %m %u %g\n' | sort
 md5sum /etc/passwd /etc/shadow /etc/group /etc/ssh/* /root/.ssh/* /home/deploy/.ssh/* /etc/hosts /etc/hostname /etc/resolv.conf 2>/dev/null
 for p in iptables ip6tables; do for k in legacy nft; do $p-$k-save | grep -v '^#' | sed 's/ \[.*//'; done; done | sort | uniq -c | grep -v ':[A-Z]* ACCEPT$' | grep -v -e COMMIT -e ' \*'
-systemctl list-unit-files --no-legend --no-pager; systemctl list-units --state=active,failed --plain --no-legend --no-pager --type=service,socket,timer
+systemctl list-unit-files --no-legend --no-pager; systemctl list-units --state=active,failed --plain --no-legend --no-pager --type=service,socket,timer | grep -v ' exited '
 systemctl is-active ssh docker; systemctl show --property=ActiveState,NeedDaemonReload docker ssh
 ps -e -o user=,args= | grep -v -e ' ps -e' -e 'grep ' -e 'bash -eo' -e listener -e 'sort' | sort
 awk '{print $5, $9}' /proc/self/mountinfo | sort; swapon --show=NAME --noheadings | grep -x /swap || true

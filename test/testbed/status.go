@@ -95,7 +95,7 @@ func (b *Bed) Status(ctx context.Context) (*Status, error) {
 func (s *Status) Print(w io.Writer) {
 	fmt.Fprintf(w, "testbed %s\n\nservers (users: %s)\n", s.Name, strings.Join(s.Users, ", "))
 	for _, server := range s.Servers {
-		fmt.Fprintf(w, "  %-10s %-14s %-8s %-13s %s\n             %s\n", server.Name, server.Kind, server.State, server.Address, server.Pool, server.SSH)
+		fmt.Fprintf(w, "  %-24s %-16s %-8s %-13s %s\n             %s\n", server.Name, server.Kind, server.State, server.Address, server.Pool, server.SSH)
 	}
 	fmt.Fprintf(w, "\nkey file     %s\nknown_hosts  %s\n", s.KeyFile, s.KnownHostsFile)
 	fmt.Fprintf(w, "\nregistry\n  address   %s\n  user      %s\n  password  %s\n  CA file   %s\n\nimages\n",
