@@ -65,6 +65,10 @@ func TestFirewallFailuresLeaveWhatWasThere(t *testing.T) {
 			w.fails("Docker publishes ports over IPv6 by rules of ip6tables there, but this version makes no chain DOCKER-USER for IPv6", "upgrade Docker", "nothing was changed")
 		}
 		e.daemonJSON(`{"userland-proxy": false, "live-restore": true, "experimental": false, "ip6tables": false, "ipv6": false}`)
+		if e.dockerVersion() == 20 {
+			w.fails("and reboot: the rules that Docker made stay until then")
+			s.SSH(e, "ip6tables -t nat -F; ip6tables -t nat -X") // as a reboot does
+		}
 		w.set()
 		fine := s.SSH(e, ourRules)
 
