@@ -15,7 +15,8 @@ func TestExposedPortsAreTold(t *testing.T) {
 	s := bed(t).Warm(t, oldest)
 	s.LogIn(t)
 	s.SSH(t, withoutProxy+"; mkdir -p /etc/ufw; echo ENABLED=yes > /etc/ufw/ufw.conf")
-	s.SSH(t, strings.ReplaceAll(`docker run --detach --name kamal-proxy --publish 80:3000 --publish 443:3000 IMAGE
+	s.SSH(t, strings.ReplaceAll(`mkdir -p /srv/proxy; echo "[]" > /srv/proxy/kamal-proxy.state
+docker run --detach --name kamal-proxy --volume /srv/proxy:/home/kamal-proxy/.config/kamal-proxy --publish 80:3000 --publish 443:3000 IMAGE
 docker run --detach --name db --publish 5432:3000 IMAGE
 docker run --detach --name cache --publish 127.0.0.1:6379:3000 IMAGE`, "IMAGE", bed(t).Image("app:v1")))
 	w := newWorkspace(t, s)

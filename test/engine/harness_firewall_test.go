@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"strconv"
 	"strings"
@@ -49,15 +50,19 @@ func (w *wall) set() {
 // fails wants an apply to fail and to tell the texts.
 func (w *wall) fails(texts ...string) {
 	w.e.Helper()
-	_ = w.failure(texts...) // has told what was wrong
+	_, err := w.apply()
+	w.e.wantFailure(err, texts...)
 }
 
-// failure is fails, for who looks at the error too.
-func (w *wall) failure(texts ...string) error {
+// failsAt is fails for a value that can't be on this server: it names the place.
+func (w *wall) failsAt(attribute string, index int, key string, texts ...string) {
 	w.e.Helper()
 	_, err := w.apply()
 	w.e.wantFailure(err, texts...)
-	return err
+	var v *firewall.InvalidError
+	if !errors.As(err, &v) || v.Attribute != attribute || v.Index != index || v.Key != key || v.Source != -1 {
+		w.e.Errorf("%#v, want %s %d %s", v, attribute, index, key)
+	}
 }
 
 // observe is what a new run sees of the packet filter.

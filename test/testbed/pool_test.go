@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -182,56 +181,6 @@ func TestPulledImagesFindTheirLayersOnAWarmServer(t *testing.T) {
 				if got := strings.Count(out, "Pulling fs layer"); got != own || !strings.Contains(out, "Downloaded newer image") {
 					t.Errorf("pull of %s fetched %d layers, want %d:\n%s", image, got, own, out)
 				}
-			}
-		})
-	}
-}
-
-// cpuOf is what a server's cgroup has used, and what this process and its children have.
-func cpuOf(t *testing.T, s *Server) (server, own time.Duration) {
-	t.Helper()
-	content, err := os.ReadFile("/sys/fs/cgroup/cpuacct/docker/" + s.container + "/cpuacct.usage")
-	if err != nil {
-		t.Logf("the server's CPU is not counted where it is looked for: %v", err) // cgroup v2
-	}
-	server, _ = time.ParseDuration(strings.TrimSpace(string(content)) + "ns")
-	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
-		var usage syscall.Rusage
-		if err := syscall.Getrusage(who, &usage); err != nil {
-			t.Fatal(err)
-		}
-		own += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-	}
-	return server, own
-}
-
-func TestWhatAWarmServerCosts(t *testing.T) {
-	b := open(t)
-	for _, kind := range []Engine{Oldest(), Newest()} {
-		t.Run(string(kind.Kind), func(t *testing.T) {
-			for round := range 3 {
-				start := time.Now()
-				s, giveBack := lend(t, b, kind.Kind)
-				took := time.Since(start)
-				s.LogIn(t)
-				s.SSH(t, fmt.Sprintf(`docker network create kamal >/dev/null
-					mkdir -p .kamal/apps/shop; echo a >.kamal/apps/shop/env; exec >/dev/null 2>&1
-					docker run -d --name kamal-proxy --network kamal --publish 80:80 --volume kamal-proxy-config:/home/kamal-proxy/.config/kamal-proxy %s
-					docker run -d --name web --network kamal %s
-					docker exec kamal-proxy kamal-proxy deploy web --target web:3000`, b.Image("basecamp/kamal-proxy:v0.9.2"), b.Image("app:v1")))
-				server, own := cpuOf(t, s)
-				start = time.Now()
-				if err := s.resetOrRemove(t.Context(), t.Logf); err != nil {
-					t.Fatal(err)
-				}
-				wall := time.Since(start)
-				if !there(t, s) {
-					t.Fatal("it was thrown away")
-				}
-				serverAfter, ownAfter := cpuOf(t, s)
-				t.Logf("round %d: lease %s; reset %s, CPU: the server %s, the test %s", round, took.Round(time.Millisecond),
-					wall.Round(time.Millisecond), (serverAfter - server).Round(time.Millisecond), (ownAfter - own).Round(time.Millisecond))
-				giveBack()
 			}
 		})
 	}
