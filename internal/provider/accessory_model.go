@@ -104,7 +104,7 @@ func (m accessoryModel) spec(ctx context.Context) (accessory.Spec, diag.Diagnost
 		Command: stringList(m.Command), Env: stringMap(m.Env), AsFiles: stringSet(m.SecretsAsFiles), Ports: stringList(m.Ports),
 		Volumes: stringList(m.Volumes), Directories: stringList(m.Directories), Labels: stringMap(m.Labels),
 		LogDriver: logging.Driver.ValueString(), LogOptions: stringMap(logging.Options),
-		Memory: bytes(m.Memory), CPUs: m.CPUs.ValueFloat64(), Options: options.options(ctx),
+		Memory: bytes(m.Memory), CPUs: m.CPUs.ValueFloat64(), Options: options.options(),
 		Network: m.Network.ValueString(), Ready: accessory.Ready{Command: stringList(ready.Command), Port: int(ready.Port.ValueInt64()), Delay: settled},
 		AppPort: int(m.AppPort.ValueInt64()), Health: health.health(),
 		StopTimeout: duration(m.StopTimeout), DeployTimeout: duration(m.DeployTimeout), DrainTimeout: duration(m.DrainTimeout),

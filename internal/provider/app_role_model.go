@@ -95,7 +95,7 @@ func (m appRoleModel) role() kamal.Role {
 }
 
 // importID is the id to import the role by.
-func (m appRoleModel) importID(ctx context.Context) string {
+func (m appRoleModel) importID() string {
 	return roleID(m.role()) + "@" + strings.Join(stringList(m.Servers), ",")
 }
 

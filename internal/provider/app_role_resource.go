@@ -67,7 +67,7 @@ func (r *appRoleResource) Create(ctx context.Context, req resource.CreateRequest
 	}
 	servers := stringList(plan.Servers)
 	report, err := approle.Deploy(ctx, r.deps.fleet, approle.Deployment{
-		Spec: spec, Servers: servers, Create: true, ImportID: plan.importID(ctx)})
+		Spec: spec, Servers: servers, Create: true, ImportID: plan.importID()})
 	r.warn(&resp.Diagnostics, report.Warnings)
 	r.deps.addError(&resp.Diagnostics, "deploy "+spec.Role.Prefix(), "", err)
 	if err != nil && len(report.Instances) == 0 {
@@ -200,7 +200,7 @@ func (r *appRoleResource) Update(ctx context.Context, req resource.UpdateRequest
 	servers, before := stringList(plan.Servers), stringList(state.Servers)
 	leaving, joining := without(before, servers), without(servers, before)
 	report, err := approle.Deploy(ctx, r.deps.fleet, approle.Deployment{
-		Spec: spec, Servers: servers, Joining: joining, Leaving: leaving, Recorded: state.recorded(), ImportID: plan.importID(ctx)})
+		Spec: spec, Servers: servers, Joining: joining, Leaving: leaving, Recorded: state.recorded(), ImportID: plan.importID()})
 	r.warn(&resp.Diagnostics, report.Warnings)
 	resp.Diagnostics.Append(r.deps.savePins(ctx, resp.Private, servers)...)
 	if err != nil {

@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"context"
 	"regexp"
 
 	"github.com/docker/go-units"
@@ -83,7 +82,7 @@ func optionsAttributes() map[string]schema.Attribute {
 }
 
 // options turns a model in which everything is known into plain values.
-func (m optionsModel) options(ctx context.Context) docker.Options {
+func (m optionsModel) options() docker.Options {
 	return docker.Options{
 		ShmSize: bytes(m.ShmSize), Ulimits: stringMap(m.Ulimits), User: m.User.ValueString(), Init: m.Init.ValueBool(), ReadOnly: m.ReadOnly.ValueBool(),
 		CapAdd: stringList(m.CapAdd), CapDrop: stringList(m.CapDrop), Sysctls: stringMap(m.Sysctls), Tmpfs: stringMap(m.Tmpfs),

@@ -208,7 +208,7 @@ func (m *proxyRouteModel) setInstances(r proxy.Route, observed map[string]*proxy
 
 // everywhere are the servers that the state knows of: those of the
 // configuration, and those where a change that failed has left the route.
-func (m proxyRouteModel) everywhere(ctx context.Context) []string {
+func (m proxyRouteModel) everywhere() []string {
 	servers := stringList(m.Servers)
 	var more []string
 	for s := range m.Instances.Elements() {
@@ -221,9 +221,9 @@ func (m proxyRouteModel) everywhere(ctx context.Context) []string {
 }
 
 // machines are the servers of everywhere with their machine-ids.
-func (m proxyRouteModel) machines(ctx context.Context) map[string]string {
+func (m proxyRouteModel) machines() map[string]string {
 	out := map[string]string{}
-	for _, s := range m.everywhere(ctx) {
+	for _, s := range m.everywhere() {
 		out[s] = ""
 		if o, ok := m.Instances.Elements()[s].(types.Object); ok {
 			if id, ok := o.Attributes()["machine_id"].(types.String); ok {

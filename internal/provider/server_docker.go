@@ -172,7 +172,7 @@ func (m *swapModel) swap() *server.Swap {
 
 // spec is the model as the noun wants it. before is the state, nil for a
 // create: what it has set and the model no longer wants is taken away.
-func (m *serverModel) spec(ctx context.Context, before *serverModel) server.Spec {
+func (m *serverModel) spec(before *serverModel) server.Spec {
 	s := server.Spec{Swap: m.Swap.swap(), Docker: server.Docker{
 		Install:     m.Docker.Install.ValueBool(),
 		Script:      m.Docker.InstallScript.ValueString(),
@@ -204,7 +204,7 @@ func (m *serverModel) spec(ctx context.Context, before *serverModel) server.Spec
 
 // refreshDocker sets the settings that daemon.json has. Keys that can't be set
 // there keep what was wanted, or a server that logs to journald would differ for good.
-func (m *serverModel) refreshDocker(ctx context.Context, s *fleet.Snapshot) error {
+func (m *serverModel) refreshDocker(s *fleet.Snapshot) error {
 	if m.Docker == nil { // an import
 		d := server.Default.Docker
 		m.Docker = &dockerModel{
@@ -232,8 +232,8 @@ func (m *serverModel) refreshDocker(ctx context.Context, s *fleet.Snapshot) erro
 		m.Docker.LiveRestore = types.BoolValue(d.LiveRestore != nil && *d.LiveRestore)
 	}
 	if d.Registries {
-		refreshList(ctx, &m.Docker.Mirrors, d.Mirrors)
-		refreshList(ctx, &m.Docker.Insecure, d.Insecure)
+		refreshList(&m.Docker.Mirrors, d.Mirrors)
+		refreshList(&m.Docker.Insecure, d.Insecure)
 	}
 	if d.Others {
 		m.Docker.refreshKeys(d)
@@ -245,7 +245,7 @@ func (m *serverModel) refreshDocker(ctx context.Context, s *fleet.Snapshot) erro
 func isSet(l types.List) bool { return len(l.Elements()) > 0 }
 
 // refreshList is what a list is in the file, if it is managed and means something else.
-func refreshList(ctx context.Context, managed *types.List, is []string) {
+func refreshList(managed *types.List, is []string) {
 	if isSet(*managed) && !server.SameRegistries(stringList(*managed), is) {
 		*managed = listValue(is)
 	}

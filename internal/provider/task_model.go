@@ -40,7 +40,7 @@ type taskModel struct {
 }
 
 // spec turns a model in which everything is known into plain values.
-func (m taskModel) spec(ctx context.Context) task.Spec {
+func (m taskModel) spec() task.Spec {
 	return task.Spec{
 		Service: m.Service.ValueString(), Destination: m.Destination.ValueString(), Name: m.Name.ValueString(),
 		Image: m.Image.ValueString(), PullAlways: m.Pull.ValueString() == "always",
@@ -52,10 +52,10 @@ func (m taskModel) spec(ctx context.Context) task.Spec {
 }
 
 // describe fills the computed attribute that follows from the others.
-func (m *taskModel) describe(ctx context.Context) {
+func (m *taskModel) describe() {
 	m.ID = types.StringUnknown()
 	if !m.Service.IsUnknown() && !m.Destination.IsUnknown() && !m.Name.IsUnknown() {
-		m.ID = types.StringValue(m.spec(ctx).ID())
+		m.ID = types.StringValue(m.spec().ID())
 	}
 }
 
@@ -87,7 +87,7 @@ func (m *taskModel) setUnknown() {
 // check refuses, while planning, what docker would refuse, and names of secrets that are none.
 func (m taskModel) check(ctx context.Context, set secret.Set, setKnown bool, diags *diag.Diagnostics) {
 	if fullyKnown(ctx, m.Volumes) && fullyKnown(ctx, m.SecretsAsFiles) {
-		addRefusal(diags, "Two mounts at one place", m.spec(ctx).Check())
+		addRefusal(diags, "Two mounts at one place", m.spec().Check())
 	}
 	if set == nil && !setKnown {
 		return // not even the names are known

@@ -2,6 +2,7 @@ package testbed
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -96,6 +97,10 @@ var dirt = []struct {
 
 func TestResetUndoes(t *testing.T) {
 	b := open(t)
+	if os.Getenv("KAMAL_ENGINES") == "" {
+		// Every lease looks at what its reset did, and throws the server away if it differs.
+		t.Skip("part of make test-all, or with KAMAL_ENGINES=all: takes minutes")
+	}
 	var kinds []Kind
 	for _, engine := range []Engine{Oldest(), Newest()} {
 		kinds = append(kinds, engine.Kind)
