@@ -45,7 +45,17 @@ var table = map[string]where{
 	// The firewall.
 
 	// Servers and ways in.
-
+	"TestServerLeavesAnExistingDaemonJSONAndARunningDockerAlone": ends,
+	"TestServerOfABareMachineIsRefusedWaitedForAndInstalled":     fixed,
+	"TestServerWithAScriptRegistriesKeysAndSwap":                 newest,
+	"TestServerIsWaitedForAndMended":                             newest,
+	"TestServerRemovesDockerWhenToldTo":                          oldest,
+	"TestServerIsToldFromAnotherMachine":                         oldest,
+	"TestServerThatDoesNotComeUp":                                oldest,
+	"TestEveryUserCanDeploy":                                     newest,
+	"TestEveryWayThereDeploys":                                   oldest,
+	"TestTwoRegistriesWithTokens":                                ends,
+	"TestDeployLockIsOneOfAll":                                   newest,
 }
 
 // enginesOf are the kinds of servers on which a test runs.

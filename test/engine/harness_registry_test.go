@@ -1,4 +1,4 @@
-package acceptance
+package engine
 
 import (
 	"crypto/ecdsa"
@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,13 +125,13 @@ func (r *tokenRegistry) rotate(token string, refuse int) {
 	r.token, r.refuse, r.heard = token, refuse, map[string]bool{}
 }
 
-// wantHeard wants one log-in, and no other, to have come since the last rotation.
-func (r *tokenRegistry) wantHeard(t *testing.T, login string) {
+// wantHeard wants these log-ins, and no other, to have come since the last rotation.
+func (r *tokenRegistry) wantHeard(t *testing.T, logins ...string) {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.heard, "") // docker asks without any first
-	if len(r.heard) != 1 || !r.heard[login] {
-		t.Errorf("the registry heard %v, want %q alone", r.heard, login)
+	if heard := slices.Sorted(maps.Keys(r.heard)); !slices.Equal(heard, logins) {
+		t.Errorf("the registry heard %q, want %q", heard, logins)
 	}
 }
