@@ -117,7 +117,8 @@ func PullAdvice(ref, server string, logins Logins, err error) string {
 		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
 	}
 	switch {
-	case has("manifest unknown", "not found: manifest", "manifest for"):
+	case has("manifest unknown", "not found: manifest", "manifest for"),
+		has("failed to resolve reference") && has(": not found"): // the words of containerd's image store
 		return "push " + ref + " first, or mend the tag: the registry " + host + " answers, but has no such image."
 	case has("unauthorized", "denied", "no basic auth", "authentication required", "incorrect username"):
 		if login {

@@ -85,7 +85,7 @@ func ParseLock(app, stdout string) LockHolder {
 func HoldsLock(app, run string) sshexec.Step {
 	return sshexec.Step{
 		Title:  "check that the deploy lock of " + app + " is still ours",
-		Script: fmt.Sprintf(`f=%s; [ "$(cat "$f")" = %s ] && touch "$f"`, sshexec.Quote(LockDir(app)+"/run"), sshexec.Quote(run)),
+		Script: fmt.Sprintf(`f=%s; [ "$(cat "$f")" = %s ] && touch -c "$f"`, sshexec.Quote(LockDir(app)+"/run"), sshexec.Quote(run)),
 	}
 }
 
@@ -99,11 +99,12 @@ func Unlock(app, run string) sshexec.Step {
 }
 
 // SignOfLife is the step by which a run tells that it lives: it touches the
-// files, locks and unfinished marks, that still are the run's.
+// files, locks and unfinished marks, that still are the run's. It makes none: a
+// lock that is given back at the same moment would be left, with nobody's name.
 func SignOfLife(run string, files ...string) sshexec.Step {
 	return sshexec.Step{
 		Title:  "give a sign of life",
-		Script: "for f in " + sshexec.Join(files...) + `; do ! grep -qsF ` + sshexec.Quote(run) + ` "$f" || touch "$f"; done`,
+		Script: "for f in " + sshexec.Join(files...) + `; do ! grep -qsF ` + sshexec.Quote(run) + ` "$f" || touch -c "$f"; done`,
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -207,6 +209,28 @@ func TestSignOfLifeTouchesOnlyTheRunsOwn(t *testing.T) {
 	}
 	if s.exists(LockDir("gone")) {
 		t.Error("a lock was made")
+	}
+}
+
+// A lock that was just given back must not come to life again.
+func TestSignOfLifeMakesNoFile(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.write("gone", "#!/bin/sh\n"+`"$@"; code=$?; rm .kamal/lock-shop/run; exit $code`)
+	s.sh("chmod 755 gone")
+	for name, step := range map[string]sshexec.Step{"sign of life": SignOfLife("run1", LockDir("shop")+"/run"), "check of the lock": HoldsLock("shop", "run1")} {
+		s.must(Lock("shop", "run1", "me", "v1", noon))
+		// The file goes between the look at it and the touch.
+		before := step.Script
+		step.Script = strings.Replace(strings.Replace(step.Script, "! grep", "! ./gone grep", 1), "$(cat", "$(./gone cat", 1)
+		if step.Script == before {
+			t.Fatalf("%s: nothing to replace in %s", name, before)
+		}
+		s.try(step)
+		if s.exists(LockDir("shop") + "/run") {
+			t.Errorf("the %s has made the lock's file anew", name)
+		}
+		s.sh("rm -r .kamal/lock-shop")
 	}
 }
 

@@ -39,7 +39,7 @@ func (m *proxyModel) spec(ctx context.Context) proxy.ContainerSpec {
 		MetricsPort: int(m.MetricsPort.ValueInt64()),
 		LogMaxSize:  m.LogMaxSize.ValueString(), Debug: m.Debug.ValueBool(),
 	}
-	for _, a := range stringList(ctx, m.BindAddresses) {
+	for _, a := range stringList(m.BindAddresses) {
 		if addr, err := netip.ParseAddr(a); err == nil {
 			s.BindAddresses = append(s.BindAddresses, addr)
 		}

@@ -112,7 +112,7 @@ func (m proxyRouteModel) touches(ctx context.Context, state proxyRouteModel, wan
 	if wanted.Service != prior.Service || len(proxy.Diff(wanted, prior)) > 0 {
 		return true
 	}
-	servers, instances := stringList(ctx, m.Servers), state.Instances.Elements()
+	servers, instances := stringList(m.Servers), state.Instances.Elements()
 	if len(servers) != len(instances) {
 		return true
 	}
@@ -146,7 +146,7 @@ func (m proxyRouteModel) plannedInstances(ctx context.Context, state *proxyRoute
 		machines = state.machines(ctx)
 	}
 	elems := map[string]attr.Value{}
-	for _, s := range stringList(ctx, m.Servers) {
+	for _, s := range stringList(m.Servers) {
 		machine := types.StringUnknown()
 		if machines[s] != "" {
 			machine = types.StringValue(machines[s])

@@ -63,7 +63,7 @@ func (r *proxyRouteResource) Create(ctx context.Context, req resource.CreateRequ
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	servers := stringList(ctx, plan.Servers)
+	servers := stringList(plan.Servers)
 	report, err := proxy.ApplyRoute(ctx, r.deps.fleet, proxy.RouteChange{Route: route, Servers: servers, Create: true})
 	r.warn(&resp.Diagnostics, report.Warnings)
 	if err != nil {
@@ -212,7 +212,7 @@ func (r *proxyRouteResource) Update(ctx context.Context, req resource.UpdateRequ
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	servers := stringList(ctx, plan.Servers)
+	servers := stringList(plan.Servers)
 	report, err := proxy.ApplyRoute(ctx, r.deps.fleet, proxy.RouteChange{
 		Route: route, Was: prior.Service, Servers: servers, Known: state.machines(ctx),
 		Leaving: slices.DeleteFunc(state.everywhere(ctx), func(s string) bool { return slices.Contains(servers, s) }),

@@ -95,7 +95,7 @@ func TestServerRefreshShowsTheDrift(t *testing.T) {
 				m.Docker.LogMaxSize, m.Docker.Mirrors, m.Docker.DaemonJSON = types.StringValue("1g"), listValue([]string{"https://other.example.com"}), types.StringValue(`{"bip":"10.9.0.1/24","debug":false}`)
 			}},
 		"a key gone": {
-			json(`{"log-opts":{"max-size":"20480k","max-file":"4"},"live-restore":true,"registry-mirrors":["https://mirror.example.com"],"insecure-registries":["registry.lan:5000"],"debug":true}`),
+			json(`{"log-opts":{"max-size":"20m","max-file":"4"},"live-restore":true,"registry-mirrors":["https://mirror.example.com"],"insecure-registries":["registry.lan:5000"],"debug":true}`),
 			func(m *serverModel) { m.Docker.DaemonJSON = types.StringValue(`{"debug":true}`) }},
 		"swap off":      {func(s *fleet.Snapshot) { s.Facts.Swaps = nil }, func(m *serverModel) { m.Swap = nil }},
 		"not at boot":   {func(s *fleet.Snapshot) { s.Facts.Swaps[0].AtBoot = false }, func(m *serverModel) { m.Swap = nil }},

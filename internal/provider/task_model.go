@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
@@ -43,10 +44,10 @@ func (m taskModel) spec(ctx context.Context) task.Spec {
 	return task.Spec{
 		Service: m.Service.ValueString(), Destination: m.Destination.ValueString(), Name: m.Name.ValueString(),
 		Image: m.Image.ValueString(), PullAlways: m.Pull.ValueString() == "always",
-		Command: stringList(ctx, m.Command), Env: stringMap(ctx, m.Env), AsFiles: stringSet(ctx, m.SecretsAsFiles),
-		Volumes: stringList(ctx, m.Volumes), Network: m.Network.ValueString(),
-		Timeout: duration(m.Timeout), Triggers: stringMap(ctx, m.Triggers),
-		SecretTriggers: stringSet(ctx, m.SecretTriggers), SecretsVersion: m.SecretsVersion.ValueString(),
+		Command: stringList(m.Command), Env: stringMap(m.Env), AsFiles: stringSet(m.SecretsAsFiles),
+		Volumes: stringList(m.Volumes), Network: m.Network.ValueString(),
+		Timeout: duration(m.Timeout), Triggers: stringMap(m.Triggers),
+		SecretTriggers: stringSet(m.SecretTriggers), SecretsVersion: m.SecretsVersion.ValueString(),
 	}
 }
 
@@ -111,13 +112,13 @@ func (m taskModel) runs(ctx context.Context, state *taskModel, set secret.Set, s
 	if state != nil && state.imported() {
 		return false, false
 	}
-	if state == nil || !m.Triggers.Equal(state.Triggers) {
+	if state == nil || !maps.Equal(stringMap(m.Triggers), stringMap(state.Triggers)) {
 		return true, true
 	}
 	if !fullyKnown(ctx, m.SecretTriggers) {
 		return false, true
 	}
-	names := stringSet(ctx, m.SecretTriggers)
+	names := stringSet(m.SecretTriggers)
 	if len(names) == 0 {
 		return false, false
 	}

@@ -65,7 +65,11 @@ func seconds(d time.Duration) int { return max(1, int(d.Round(time.Second)/time.
 // change nothing that cannot be seen again: the container stays.
 func (j *job) addWatch(b *fleet.Batch, container string, stop bool) {
 	b.Add("wait", waitStep(container, j.Spec.Timeout, stop))
-	b.Run("inspect", "inspect the job", "docker", "container", "inspect", container)
+	// It may be removed between its end and this look.
+	b.Add("inspect", sshexec.Step{Title: "inspect the job", Script: fmt.Sprintf(
+		`docker container inspect %[1]s && exit
+ids=$(docker ps --all --quiet --filter name="^/"%[1]s\$) && [ -z "$ids" ] && exit %[2]d
+exit 1`, sshexec.Quote(container), notThere)})
 	b.Add("output", sshexec.Step{Title: "read the end of its output", KeepGoing: true,
 		Script: fmt.Sprintf("docker logs --tail %d %s 2>&1 | tail -c 65536", shownLines+1, sshexec.Quote(container))})
 }
@@ -98,7 +102,9 @@ func (j *job) follow(ctx context.Context, first *fleet.Batch, container string, 
 			j.addWatch(b, container, stop)
 		}
 		res, err := j.server.Change(ctx, b.Call)
-		made = made || b.Done(res, "run")
+		if made = made || b.Done(res, "run"); made {
+			j.underWay = container
+		}
 		if err == nil {
 			o, err := j.outcome(b, res, container, made)
 			var failed *notStarted
@@ -138,6 +144,8 @@ func (j *job) outcome(b *fleet.Batch, res *sshexec.Result, container string, mad
 		return Outcome{Container: container, Gone: true}, nil
 	case wait.Ran && wait.ExitCode == notThere:
 		return Outcome{}, errNeverMade
+	case b.Result(res, "inspect").ExitCode == notThere:
+		return Outcome{Container: container, Gone: true}, nil
 	case wait.Ran && wait.ExitCode != 0 && wait.ExitCode != tooLong:
 		return Outcome{}, &sshexec.StepError{Server: res.Server, Call: res.Call, StepResult: wait}
 	}

@@ -1,23 +1,19 @@
 package acceptance
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
-const (
-	db     = "kamal_accessory.db"
-	dbData = "/var/lib/docker/volumes/shop-data/_data/row" // of accessoryConfig and lifeConfig
-)
+const db = "kamal_accessory.db"
 
 // lifeConfig has what docker can show of an accessory, each different from its default.
 const lifeConfig = `
-variable "mood" { default = "calm" }
+variable "image" { default = "{{image "app:withhealth"}}" }
+variable "ports" { default = "5432:3000" }
 variable "destination" { default = "{{server 0}}" }
 variable "password" {
   type      = string
@@ -27,15 +23,18 @@ resource "kamal_accessory" "db" {
   server           = var.destination
   service          = "shop"
   name             = "db"
-  image            = "{{image "app:withhealth"}}"
+  image            = var.image
   command          = ["app", "server", "as configured"]
-  env              = { MOOD = var.mood }
+  env              = { MOOD = "calm" }
   secrets          = { PASSWORD = var.password, TOKEN = "${var.password} as a file" }
   secrets_as_files = ["TOKEN"]
-  ports            = ["5432:3000"]
+  ports            = [var.ports]
   volumes          = ["shop-data:/data"]
   directories      = ["conf:/conf"]
-  files            = [{ path = "/etc/db.cnf", content = "mood = calm\n" }]
+  files = [
+    { path = "/etc/db.cnf", content = "mood = calm\n", mode = "0640", owner = "1000:1000" },
+    { path = "/etc/db.key", secret_content = "${var.password} in its own file", mode = "0400" },
+  ]
   labels           = { team = "shop" }
   logging          = { driver = "local", options = { max-file = "2" } }
   memory           = "128m"
@@ -58,92 +57,53 @@ resource "kamal_accessory" "db" {
 }
 `
 
-// newLife is a workspace with lifeConfig applied and data in its volume.
-func newLife(t *testing.T, s *testbed.Server, destination string) *workspace {
+// lifePassword is what many tools would make something else of.
+const lifePassword = "p4ss$w0rd'\n-x\\ \"quoted\""
+
+// newLife is a workspace with lifeConfig, for a server that is reached at an address.
+func newLife(t *testing.T, s *testbed.Server, address string) *workspace {
 	t.Helper()
 	w := newWorkspace(t, s)
 	w.Write("main.tf", lifeConfig)
-	w.Provider(lifeProvider(s, destination, ""))
-	w.Setenv("TF_VAR_destination", destination)
-	w.Setenv("TF_VAR_password", "secret-of-the-day")
-	w.Apply()
-	s.SSH(t, "echo precious > "+dbData)
+	w.Provider(lifeProvider(s, address, ""))
+	w.Setenv("TF_VAR_destination", address)
+	w.Setenv("TF_VAR_password", lifePassword)
 	return w
 }
 
-func lifeProvider(s *testbed.Server, destination, more string) string {
-	return fmt.Sprintf("ssh = merge({{ssh}}, { connect_timeout = \"3s\" })\nregistries = {{registries}}\nserver_overrides = { %q = { host_key = %q } }\n%s", destination, s.HostKey, more)
+func lifeProvider(s *testbed.Server, address, more string) string {
+	return fmt.Sprintf("ssh = merge({{ssh}}, { connect_timeout = \"3s\" })\nregistries = {{registries}}\nserver_overrides = { %q = { host_key = %q } }\n%s", address, s.HostKey, more)
 }
 
-// wantLife wants one container with the mood and the data, and nothing of an unfinished run.
-func wantLife(t *testing.T, s *testbed.Server, when, mood string) {
-	t.Helper()
-	if got := s.SSH(t, `docker ps -a --format '{{.Names}}'; docker exec shop-db app env MOOD; echo; cat `+dbData+`; ls .kamal | grep lock- || :; ls .kamal/apps/shop/secrets | wc -l`); got != "shop-db\n"+mood+"\nprecious\n1" {
-		t.Errorf("%s: %q", when, got)
-	}
-}
-
-func TestAccessoryOverALinkThatBreaks(t *testing.T) {
-	aboutServers(t)
+// What becomes of a server is shown by test/engine; here, what state and plan have of it.
+func TestAccessoryInPlanAndState(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, testbed.Debian13)
 	link := testbed.Relay(t, s.Address+":22", 0)
 	w := newLife(t, s, link.Address())
 
-	for _, m := range []struct{ mood, when, seen string }{
-		{"one", "once the old container was told to stop", `docker events --since 60s --until 0s --filter event=kill --filter container=shop-db | grep -q . && ls .kamal/lock-shop`},
-		{"two", "while the new container starts", `docker ps --format '{{.Names}} {{.Status}}' | grep -q '^shop-db .*starting' && docker ps -a --format '{{.Names}}' | grep -q _replaced_`},
-	} {
-		w.Setenv("TF_VAR_mood", m.mood)
-		p := w.Start()
-		eventually(t, time.Minute, m.when, func() bool {
-			_, err := s.Run(context.Background(), m.seen)
-			return err == nil || !p.Running()
-		})
-		before := link.Accepted()
-		link.Cut()
-		out, code := p.Wait()
-		if code != 1 || link.Accepted() == before || !says(out, "lost sight of") || !says(out, "Running now: the old container was put back and is ready") || says(out, "raise deploy_timeout") {
-			t.Errorf("cut %s: exit code %d, %d connections after %d:\n%s", m.when, code, link.Accepted(), before, out)
+	// A create that fails leaves no state.
+	w.Setenv("TF_VAR_image", w.Bed.Image("app:crash"))
+	w.ApplyFails("Unable to create the accessory shop-db on "+link.Address(), "exit code 3", "nothing of this accessory")
+	if got := w.Addresses(); len(got) > 0 {
+		t.Errorf("in the state after a failed create: %q", got)
+	}
+	w.Setenv("TF_VAR_image", w.Bed.Image("app:withhealth"))
+	w.Apply()
+	arrived := func(when string) {
+		t.Helper()
+		if got := s.SSH(t, `docker exec shop-db app env PASSWORD; docker exec shop-db app cat /run/secrets/TOKEN; docker exec shop-db app cat /etc/db.key; echo .`); got != lifePassword+lifePassword+" as a file"+lifePassword+" in its own file." {
+			t.Errorf("%s the secrets are %q", when, got)
 		}
-		w.Apply()
-		wantLife(t, s, "cut "+m.when, m.mood)
 	}
+	arrived("at first")
 
-	// Nothing comes through any more.
-	link.Stall()
-	w.PlanFails("Unable to read kamal_accessory shop-db on "+link.Address(), "cannot reach "+link.Address())
-	w.Provider(lifeProvider(s, link.Address(), `on_unreachable = "keep"`))
-	if p := w.Plan(); !p.Empty() || !says(p.Text, `on_unreachable is "keep"`) || !says(p.Text, link.Address()) {
-		t.Errorf("plan with on_unreachable = keep: %q\n%s", p.NotEmpty(), p.Text)
-	}
-	if w.State(db) == nil {
-		t.Error("the plan forgot the accessory")
-	}
-	if out := w.Destroy(); !says(out, "The accessory shop-db was forgotten there") || len(w.Addresses()) > 0 {
-		t.Errorf("in the state: %q, and the destroy says:\n%s", w.Addresses(), out)
-	}
-	link.Resume()
-	wantLife(t, s, "after a destroy without the server", "two")
-}
-
-// Replaced by hand with all of it different: the plan names all of it, and one apply mends it.
-func TestAccessoryDriftOfEveryAttribute(t *testing.T) {
-	aboutServers(t)
-	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
-	w := newLife(t, s, s.Address)
-	// What is in the lists, line by line: docker's order of mounts and variables is by chance.
-	shown := func() string {
-		return s.SSH(t, `docker inspect -f '{{json .HostConfig}},{{json .Config}}' shop-db | tr ',[]{}' '\n' |
-  sed -E 's/accessory-db\.[0-9a-f]+/accessory-db.X/; /"kamal-terraform.run"|"Hostname"/d' | sort`)
-	}
-	configured := shown()
+	// Replaced by hand with all of it different: the plan names all of it.
 	s.SSH(t, `docker rm -f shop-db; docker network create other; mkdir -p /srv/conf
 docker run --detach --name shop-db --label service=shop-db --label team=by-hand --label more=by-hand --network other --restart on-failure:3 \
   --env MOOD=other --env PASSWORD=other --publish 0.0.0.0:5433:3000 --volume other-data:/data --volume /srv/conf:/conf \
   --log-driver json-file --log-opt max-size=1m --memory 64m --cpus 0.25 --shm-size 32m --ulimit nofile=1024 --ulimit nproc=99 --user 1000 \
-  --cap-add SYS_TIME --sysctl net.core.somaxconn=256 --tmpfs /elsewhere --add-host other:10.0.0.8 `+w.Bed.Image("app:withhealth")+` app server "by hand"`)
+  --cap-add SYSLOG --sysctl net.core.somaxconn=256 --tmpfs /elsewhere --add-host other:10.0.0.8 `+w.Bed.Image("app:withhealth")+` app server "by hand"`)
 	p := w.Plan()
 	want := []string{"command", "container", "cpus", "digest", "directories", "env", "files", "labels", "logging", "memory", "network", "options", "ports", "secret_digests", "secrets_as_files", "volumes"}
 	if got := p.Changed(db); p.Actions(db) != "update" || !slices.Equal(got, want) {
@@ -158,7 +118,7 @@ docker run --detach --name shop-db --label service=shop-db --label team=by-hand 
 		{[]any{"network"}, "other"}, {[]any{"memory"}, "64m"}, {[]any{"cpus"}, 0.25}, {[]any{"logging", "driver"}, "json-file"}, {[]any{"logging", "options", "max-size"}, "1m"},
 		{[]any{"secrets_as_files"}, nil}, {[]any{"secret_digests", "TOKEN"}, nil},
 		{[]any{"options", "shm_size"}, "32m"}, {[]any{"options", "ulimits", "nofile"}, "1024"}, {[]any{"options", "ulimits", "nproc"}, "99"}, {[]any{"options", "user"}, "1000"},
-		{[]any{"options", "init"}, false}, {[]any{"options", "read_only"}, false}, {[]any{"options", "cap_add", 0}, "SYS_TIME"}, {[]any{"options", "cap_drop"}, nil},
+		{[]any{"options", "init"}, false}, {[]any{"options", "read_only"}, false}, {[]any{"options", "cap_add", 0}, "SYSLOG"}, {[]any{"options", "cap_drop"}, nil},
 		{[]any{"options", "sysctls", "net.core.somaxconn"}, "256"}, {[]any{"options", "tmpfs", "/scratch"}, nil}, {[]any{"options", "tmpfs", "/elsewhere"}, ""},
 		{[]any{"options", "add_hosts", 0}, "other:10.0.0.8"}, {[]any{"options", "security_opt"}, nil}, {[]any{"options", "restart"}, "on-failure:3"},
 	} {
@@ -173,15 +133,75 @@ docker run --detach --name shop-db --label service=shop-db --label team=by-hand 
 		t.Errorf("before the apply, volumes are %s", got)
 	}
 	w.Apply(p.File)
-	wantSame(t, "the container", configured, shown())
-	wantLife(t, s, "after the repair", "calm")
+	arrived("after the repair")
+
+	// A replacement that fails leaves the state as it was, but for what was observed.
+	container := dig(w.State(db), "container")
+	w.Setenv("TF_VAR_image", w.Bed.Image("app:crash"))
+	w.Setenv("TF_VAR_ports", "0.0.0.0:5432:3000")
+	if out := w.ApplyFails("Unable to replace the accessory shop-db on "+link.Address(), "the old container was put back and is ready"); !says(out, "Restrict them with kamal_firewall") {
+		t.Errorf("no warning of a public port:\n%s", out)
+	}
+	if st := w.State(db); st["container"] != container || st["running"] != true || st["image"] != w.Bed.Image("app:withhealth") || len(object(st["secret_digests"])) != 3 {
+		t.Errorf("state after a failed replacement: %v", st)
+	}
+	w.Setenv("TF_VAR_image", w.Bed.Image("app:withhealth"))
+	w.Setenv("TF_VAR_ports", "5432:3000")
+	w.PlanEmpty()
+
+	// A secret file that is changed by hand shows by its name.
+	s.SSH(t, `f=$(docker inspect -f '{{range .HostConfig.Binds}}{{println .}}{{end}}' shop-db | sed -n 's,:/etc/db.key$,,p'); chmod 600 "$f"; echo tampered > "$f"`)
+	if p := w.Plan(); p.Actions(db) != "update" || !says(p.Text, `~ "/etc/db.key"`) || says(p.Text, `~ "TOKEN"`) {
+		t.Errorf("plan after a secret file was changed by hand:\n%s", p.Text)
+	}
+	s.SSH(t, `docker stop -t 1 shop-db`)
+	if p := w.Plan(); p.Actions(db) != "update" || p.Before(db, "running") != false {
+		t.Errorf("plan after docker stop:\n%s", p.Text)
+	}
+	w.Apply()
+	arrived("after the secret file was mended")
+
+	// Another state is refused, and can take it over.
+	w.CLI("state", "rm", db)
+	id := inspect(t, s, "shop-db", ".Id")
+	w.ApplyFails("the accessory is there already", "tofu import ADDRESS 'shop/db@"+link.Address()+"'")
+	w.ImportFails(db, "shop/other@"+link.Address(), "Nothing to import")
+	w.Import(db, "shop/db@"+link.Address())
+	if p := w.Plan(); slices.Contains(p.Changed(db), "container") || len(object(p.Before(db, "secret_digests"))) != 3 {
+		t.Errorf("the import would be replaced: %q\n%s", p.Changed(db), p.Text)
+	}
+	w.Apply() // no container tells its timeouts, but that replaces none
+	if got := inspect(t, s, "shop-db", ".Id"); got != id {
+		t.Error("the import replaced the container")
+	}
+
+	// Nothing comes through any more.
+	link.Stall()
+	w.PlanFails("Unable to read kamal_accessory shop-db on "+link.Address(), "cannot reach "+link.Address())
+	w.Provider(lifeProvider(s, link.Address(), `on_unreachable = "keep"`))
+	if p := w.Plan(); !p.Empty() || !says(p.Text, `on_unreachable is "keep"`) || !says(p.Text, link.Address()) {
+		t.Errorf("plan with on_unreachable = keep: %q\n%s", p.NotEmpty(), p.Text)
+	}
+	if w.State(db) == nil {
+		t.Error("the plan forgot the accessory")
+	}
+	link.Resume()
+	s.SSH(t, `docker rm -f shop-db`)
+	if p := w.Plan(); p.Actions(db) != "create" {
+		t.Errorf("plan after docker rm: %s", p.Actions(db))
+	}
+	link.Stall()
+	if out := w.Destroy(); !says(out, "The accessory shop-db was forgotten there") || len(w.Addresses()) > 0 {
+		t.Errorf("in the state: %q, and the destroy says:\n%s", w.Addresses(), out)
+	}
 }
 
 func TestAccessoryImportByIdentity(t *testing.T) {
 	needs(t, importByIdentity)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, testbed.Debian12)
 	w := newLife(t, s, s.Address)
+	w.Apply()
 	id := inspect(t, s, "shop-db", ".Id")
 	w.CLI("state", "rm", db)
 	w.Write("import.tf", fmt.Sprintf("import {\n  to = kamal_accessory.db\n  identity = {\n    service = \"shop\"\n    name = \"db\"\n    server = %q\n  }\n}\n", s.Address))

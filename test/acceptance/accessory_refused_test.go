@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
 // A refusal is a body of a kamal_accessory and what its error says.
@@ -82,7 +80,6 @@ var (
 )
 
 func TestAccessoryPlanErrors(t *testing.T) {
-	small(t)
 	t.Parallel()
 	w := newWorkspace(t)
 	for _, list := range [][]refusal{refusedBySchema, refusedByPlan} {
@@ -117,42 +114,4 @@ func TestAccessoryPlanErrors(t *testing.T) {
 			t.Errorf("a server was called: %v", calls)
 		}
 	}
-}
-
-// What somebody else runs under the accessory's name is theirs.
-func TestAccessoryLeavesOthersAlone(t *testing.T) {
-	aboutServers(t)
-	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
-	w := newWorkspace(t, s)
-	w.Write("main.tf", `
-resource "kamal_accessory" "db" {
-  server      = "{{server 0}}"
-  service     = "shop"
-  name        = "db"
-  image       = "{{image "app:v1"}}"
-  volumes     = ["shop-data:/data"]
-  directories = ["conf:/conf"]
-}
-`)
-	s.LogIn(t)
-	s.SSH(t, "docker pull --quiet "+w.Bed.Image("app:v1")+"; docker network create kamal")
-	for labels, why := range map[string]string{
-		"":                                     "a container that is not an accessory has the name shop-db (" + w.Bed.Image("app:v1") + ", running",
-		"--label service=shop --label role=db": "a container that is not an accessory has the name shop-db",
-		"--label service=shop-db":              "the accessory is there already: container shop-db (running",
-	} {
-		s.SSH(t, "docker run --detach --name shop-db --network kamal "+labels+" "+w.Bed.Image("app:v1"))
-		before, started := footprint(t, s), inspect(t, s, "shop-db", ".State.StartedAt")
-		w.ApplyFails("Unable to create the accessory shop-db on "+s.Address, why, "What to do: ")
-		wantSame(t, "the server", before, footprint(t, s))
-		if got := inspect(t, s, "shop-db", ".State.StartedAt"); got != started {
-			t.Errorf("the container was started again at %s, before at %s", got, started)
-		}
-		if got := s.SSH(t, "docker volume ls --quiet; ls -d shop-db 2>/dev/null || :"); got != "" || len(w.Addresses()) > 0 {
-			t.Errorf("left: %q, in the state: %q", got, w.Addresses())
-		}
-		s.SSH(t, "docker rm --force shop-db")
-	}
-	w.Apply()
 }

@@ -138,7 +138,7 @@ rm /run/leak-patterns
 // the CLI says, in the server's process list, lock and files.
 func TestNoSecretLeaks(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, testbed.Debian13)
 	w := newWorkspace(t, s)
 	cert, key := selfSigned(t, 1, "leak.example.com")
 	sshKey, err := os.ReadFile(w.Bed.KeyFile)

@@ -44,7 +44,7 @@ resource "kamal_accessory" "db" {
 func TestTwoRegistriesWithTokens(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, testbed.Debian12)
 	w := newWorkspace(t, s)
 	first := w.Bed.Registry
 	second := newTokenRegistry(t, w.Bed, "t0ken-number-one")
@@ -191,7 +191,6 @@ func workFiles(t *testing.T, w *workspace) map[string]string {
 
 // A log-in under a name that no image has would never be used.
 func TestRegistriesUnderWrongNames(t *testing.T) {
-	small(t)
 	t.Parallel()
 	w := newWorkspace(t)
 	body := "ssh = {{ssh}}\nregistries = {\n"

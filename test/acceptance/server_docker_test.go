@@ -15,7 +15,7 @@ import (
 func TestServerWithAScriptRegistriesKeysAndSwap(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13Bare)
+	s := bed(t).Warm(t, testbed.Debian13Bare)
 	w := newWorkspace(t, s)
 	const web, swap = "kamal_server.web", "/var/lib/docker/swapfile-of-tests"
 	// The kernel is everybody's here, and would go on swapping to the file of a server that is gone.

@@ -30,9 +30,9 @@ systemd-run --quiet --unit=holder perl /root/hold.pl
 for i in $(seq 300); do [ ! -e /run/holding ] || exit 0; sleep 0.1; done; exit 1`
 
 func TestServerMakesABareMachineReadyAndMendsIt(t *testing.T) {
-	small(t)
+	story(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13Bare)
+	s := bed(t).Warm(t, testbed.Debian13Bare)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webServer)
 	const web = "kamal_server.web"
@@ -103,7 +103,7 @@ func TestServerMakesABareMachineReadyAndMendsIt(t *testing.T) {
 func TestServerIsImportedAndRemovesDockerWhenToldTo(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, testbed.Debian13)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webServer)
 	w.Apply()
@@ -126,7 +126,7 @@ func TestServerIsImportedAndRemovesDockerWhenToldTo(t *testing.T) {
 func TestServerIsImportedByIdentity(t *testing.T) {
 	needs(t, importByIdentity)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, testbed.Debian13)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webServer)
 	w.Apply()
@@ -141,7 +141,7 @@ func TestServerIsImportedByIdentity(t *testing.T) {
 func TestServerLeavesAnExistingDaemonJSONAndARunningDockerAlone(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, testbed.Debian12)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webServer)
 
@@ -199,7 +199,7 @@ func TestServerLeavesAnExistingDaemonJSONAndARunningDockerAlone(t *testing.T) {
 func TestServerWaitsForThePackageManagerAndNamesWhoHoldsIt(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13Bare)
+	s := bed(t).Warm(t, testbed.Debian13Bare)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", strings.Replace(webServer, "}\n", "  timeouts {\n    create = \"30s\"\n  }\n}\n", 1))
 	s.SSH(t, "rm -r /etc/docker") // there only because of the testbed's registry
@@ -224,7 +224,7 @@ func TestServerWaitsForThePackageManagerAndNamesWhoHoldsIt(t *testing.T) {
 func TestServerWaitsForCloudInit(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, testbed.Debian13)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", strings.Replace(webServer, "}\n", "  timeouts {\n    create = \"30s\"\n  }\n}\n", 1))
 	s.SSH(t, `printf '#!/bin/sh\necho "status: $(cat /run/ci)"\n' > /usr/local/bin/cloud-init; chmod 755 /usr/local/bin/cloud-init; echo running > /run/ci`)
@@ -237,7 +237,7 @@ func TestServerWaitsForCloudInit(t *testing.T) {
 func TestServerSaysWhyItCannotBeSetUp(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13Bare)
+	s := bed(t).Warm(t, testbed.Debian13Bare)
 	w := newWorkspace(t, s)
 
 	for _, bad := range []string{"root@", "10.0.0.1:99999", "2001:db8::1", "two words", "ssh://10.0.0.1"} {
@@ -270,7 +270,7 @@ func TestServerSaysWhyItCannotBeSetUp(t *testing.T) {
 	// A key that the server refuses. A server that is created may still be
 	// booting, and its key may not be there yet: it is tried until the time is up.
 	// (Debian 13's sshd would stop answering somebody who fails so often.)
-	s = bed(t).Server(t, testbed.Debian12)
+	s = bed(t).Warm(t, testbed.Debian12)
 	w.Servers[0] = s
 	s.SSH(t, `systemctl stop docker.socket docker; mv /usr/sbin/iptables /usr/sbin/iptables.away
 		printf '#!/bin/sh\necho "iptables: no such module" >&2; exit 3\n' > /usr/sbin/iptables; chmod 755 /usr/sbin/iptables`)
@@ -289,7 +289,7 @@ func TestServerSaysWhyItCannotBeSetUp(t *testing.T) {
 func TestServerThatIsLostCanBeDestroyed(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, testbed.Debian13)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", strings.Replace(webServer, "}\n", "  remove_docker_on_destroy = true\n}\n", 1))
 	w.Apply()
@@ -307,7 +307,7 @@ func TestServerThatIsLostCanBeDestroyed(t *testing.T) {
 func TestServerMovesToAnotherMachine(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	old, next := bed(t).Server(t, testbed.Debian13), bed(t).Server(t, testbed.Debian12)
+	old, next := bed(t).Warm(t, testbed.Debian13), bed(t).Warm(t, testbed.Debian12)
 	w := newWorkspace(t, old, next)
 	w.Write("main.tf", webServer)
 	w.Apply()
@@ -329,7 +329,7 @@ func TestServerMovesToAnotherMachine(t *testing.T) {
 func TestServerInstallGoesOnWhenTheProviderIsKilled(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13Bare)
+	s := bed(t).Warm(t, testbed.Debian13Bare)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webServer)
 	apply := w.Start()
@@ -345,7 +345,7 @@ func TestServerInstallGoesOnWhenTheProviderIsKilled(t *testing.T) {
 
 func TestServerKnownOnlyAfterAnotherResource(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, testbed.Debian13)
 	w := newWorkspace(t, s)
 	const config = `
 variable "generation" { default = "1" }
@@ -387,7 +387,7 @@ resource "kamal_proxy" "web" {
 func TestServerPinsTheFirstHostKeyAndTellsAnotherMachine(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, testbed.Debian12)
 	w := newWorkspace(t, s)
 	w.Provider("ssh = { private_key_file = \"" + w.Bed.KeyFile + "\", known_hosts = \"/dev/null\", host_key_policy = \"accept-new\" }")
 	w.Write("main.tf", webServer)

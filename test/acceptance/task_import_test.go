@@ -12,7 +12,7 @@ import (
 // it is not run for that, and from then on when its triggers change.
 func TestTaskImport(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, testbed.Debian12)
 	for service, identity := range map[string]bool{"byid": false, "byidentity": true} {
 		w := newTask(t, s, service)
 		w.Write("main.tf", taskTriggeredBy(service, "PASSWORD"))

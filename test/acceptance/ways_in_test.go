@@ -69,7 +69,7 @@ const noise = `echo "Welcome to this server"; echo "It is noisy" >&2`
 func TestEveryUserCanDeploy(t *testing.T) {
 	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, testbed.Debian13)
 	const password = `it's a "pass" $word \ ü`
 	s.SSH(t, `apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends fish tcsh >/dev/null 2>&1
 echo 'All you do is watched' > /etc/issue.net

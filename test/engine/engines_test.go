@@ -34,15 +34,82 @@ const (
 // table is every test of this package that takes servers.
 var table = map[string]where{
 	// Roles.
-	"TestRoleIsDeployedUpdatedAndGoesBack": ends,
+	"TestRoleIsDeployedUpdatedAndGoesBack":         ends,
+	"TestRoleSwapUnderLoad":                        ends,
+	"TestRoleKilledMidway":                         newest,
+	"TestRoleKilledWhileDockerStartsTheContainer":  ends,
+	"TestRoleInterrupted":                          oldest,
+	"TestRoleWithoutAPort":                         oldest,
+	"TestRoleWithoutDockerOrServer":                newest,
+	"TestRoleRemovalTakesItsOwnOnly":               newest,
+	"TestRoleAsAUserWithSudo":                      oldest,
+	"TestRoleOnTwoServersIsPutBackWhenOneFails":    oldest, // and the newest
+	"TestRoleIsPutBackUnderLoad":                   newest, // and the oldest
+	"TestRolesOfOneServerAreSeenInOneCall":         oldest,
+	"TestRoleFailuresSayWhyAndLeaveTheServerAlone": ends,
+	"TestRoleCreateThatFailsLeavesNothing":         oldest,
+	"TestRoleSSHErrors":                            newest,
+	"TestRoleWhoseHealthCannotBeAskedFor":          oldest,
+	"TestRoleChangesInPlace":                       ends,
+	"TestRoleKeepsAndPrunesVersions":               ends,
+	"TestRoleStagingBesideProduction":              newest,
+	"TestRoleWhileOthersWorkOnTheServer":           newest,
+	"TestRoleOfTwoRunsAtOnce":                      oldest,
 
 	// Accessories.
+	"TestAccessoryKeepsItsDataThroughReplacements": ends,
+	"TestAccessoryKeepsAnonymousVolumes":           newest,
+	"TestAccessoryDriftOfEveryAttribute":           ends,
+	"TestAccessoryRefusedByDockerIsNotStopped":     ends,
+	"TestAccessoryFailuresSayWhy":                  oldest,
+	"TestAccessoryLeavesOthersAlone":               newest,
+	"TestAccessoryKilledMidway":                    newest,
+	"TestAccessoryKilledBetweenCreateAndStart":     oldest,
+	"TestAccessoryThatLostItsLockIsNotTouched":     newest,
+	"TestAccessoryOverALinkThatBreaks":             oldest,
+	"TestAccessoryIsFollowedByItsRoute":            oldest,
+	"TestDatabaseIsUpgradedAndPutBackOnItsData":    oldest,
 
 	// Tasks and secrets.
+	"TestTaskRunsAndFails":              ends,
+	"TestTaskSecretsArrive":             newest,
+	"TestTaskWaitsForOthersOfItsApp":    oldest,
+	"TestTaskCutOff":                    oldest,
+	"TestTaskThatSomebodyElseTouches":   newest,
+	"TestNastySecretsArriveByteForByte": newest,
 
 	// kamal-proxy and its routes.
+	"TestProxyLives":                                        ends,
+	"TestProxyDriftIsSeenAndMended":                         newest,
+	"TestProxyBootedThroughSudoKeepsItsFilesTheUsers":       oldest,
+	"TestProxyNamesWhoHoldsItsPorts":                        newest,
+	"TestProxyThatSomebodyElseBootedIsRefused":              oldest,
+	"TestProxyThatDoesNotComeUpSaysWhy":                     newest,
+	"TestProxyUpdateInterruptsTrafficBriefly":               ends,
+	"TestProxyUpdateGoesOnWhenTheProviderIsKilled":          oldest,
+	"TestProxyChangeMindsRoutesThatChangeMeanwhile":         newest,
+	"TestProxyReplacedKeepsTheRoutesOfThisProvider":         newest,
+	"TestRouteIsChangedMendedMovedAndRemoved":               oldest,
+	"TestRouteServesItsOwnCertificate":                      newest,
+	"TestRouteRefusesACertificateThatTheProxyCannotRead":    oldest,
+	"TestRouteRefusesBeforeItChangesAnything":               newest,
+	"TestRouteImportsWhatKamalDeployed":                     oldest,
+	"TestRouteChangeMindsRoutesThatChangeMeanwhile":         oldest,
+	"TestRouteThatIsBeingMadeElsewhereIsLeftAlone":          newest,
+	"TestRouteChangeThatFailsOnOneServerIsFinishedNextTime": oldest,
+	"TestRoutesOfRolesStayAsTheyAreWhenRolesAreSwapped":     newest,
+	"TestStackGrowsAndShrinks":                              newest,
 
 	// The firewall.
+	"TestFirewallLetsThroughWhatIsAllowedAndNothingElse": ends,
+	"TestFirewallGuardsFromBeforeDockerStarts":           ends,
+	"TestExposedPortsAreWhatTheOutsideReaches":           ends,
+	"TestFirewallHasNoMomentInWhichAClosedPortIsOpen":    newest,
+	"TestFirewallIsRemovedWithoutATrace":                 newest,
+	"TestFirewallRefusesWhatCantBe":                      newest,
+	"TestFirewallTellsDriftAndMendsIt":                   oldest,
+	"TestFirewallFailuresLeaveWhatWasThere":              oldest,
+	"TestFirewallWithAThousandRules":                     oldest,
 
 	// Servers and ways in.
 	"TestServerLeavesAnExistingDaemonJSONAndARunningDockerAlone": ends,
@@ -56,6 +123,10 @@ var table = map[string]where{
 	"TestEveryWayThereDeploys":                                   oldest,
 	"TestTwoRegistriesWithTokens":                                ends,
 	"TestDeployLockIsOneOfAll":                                   newest,
+
+	// What Docker's versions say and do.
+	"TestAnImageWhoseTagHasMovedOnIsStillSeen":  ends,
+	"TestFreeDiskIsThatWhereDockerKeepsItsData": ends,
 }
 
 // enginesOf are the kinds of servers on which a test runs.

@@ -9,7 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
+	stdlog "log"
 	"maps"
 	"math/big"
 	"net"
@@ -71,7 +71,7 @@ func newTokenRegistry(t *testing.T, b *testbed.Bed, token string) *tokenRegistry
 		t.Fatalf("the testbed's CA: %v", err)
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: upstream}}
-	quiet := log.New(io.Discard, "", 0)
+	quiet := stdlog.New(io.Discard, "", 0)
 	r := &tokenRegistry{
 		Address: listener.Addr().String(), token: token, refuse: http.StatusUnauthorized, heard: map[string]bool{},
 		ca: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),

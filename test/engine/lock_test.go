@@ -17,7 +17,6 @@ import (
 func TestDeployLockIsOneOfAll(t *testing.T) {
 	onEngines(t, func(e *engine) {
 		s := e.s
-		e.Cleanup(func() { s.SSH(e, "rm -rf .kamal/lock-shop") })
 		look := sshexec.Step{Title: "look who holds it", Script: "cat .kamal/lock-shop/run"}
 		lock := func(ctx context.Context, r *run) (string, error) {
 			res, snap, locked, err := r.fleet.LockApp(ctx, r.fleet.Server(s.Address), "shop", "v1", look)
@@ -59,6 +58,7 @@ func TestDeployLockIsOneOfAll(t *testing.T) {
 				_, err := lock(ctx, second)
 				return err
 			})
+			e.Cleanup(second.kill) // before its end is waited for
 			eventually(e, time.Minute, "the second run sees that it is held", func() bool { return len(second.remoteCalls(s.Address)) > n })
 			return u
 		}

@@ -37,18 +37,7 @@ func TestTwoRegistriesWithTokens(t *testing.T) {
 		}
 		e.options = []option{token("t0ken-number-one")}
 		r := e.role(func(s *approle.Spec) { s.AppPort, s.ReadinessDelay = 0, time.Second })
-		db := accessory.Spec{Service: "shop", Name: "db", Image: first.Address + "/team/other:v1", LogDriver: "json-file", Network: "kamal",
-			Ready: accessory.Ready{Delay: time.Second}, StopTimeout: 10 * time.Second, DeployTimeout: 8 * time.Second}
-		machine := ""
-		deployDB := func(image string) error {
-			c := accessory.Change{Spec: db, Server: s.Address, MachineID: machine, Create: machine == ""}
-			c.Spec.Image = image
-			state, _, err := accessory.Apply(e.ctx(), e.newRun().fleet, c)
-			if err == nil {
-				machine = state.MachineID
-			}
-			return err
-		}
+		db := e.accessory(func(s *accessory.Spec) { s.Image = first.Address + "/team/other:v1" })
 
 		// In the middle of a pull, the log-in is in a file in memory, and nowhere else.
 		var seen string
@@ -59,7 +48,7 @@ for e in /proc/[0-9]*/environ; do tr '\0' '\n' < "$e" 2>/dev/null || :; done
 echo '== config'; stat -c '%a %U %n' /dev/shm/docker-config.* /dev/shm/docker-config.*/config.json`)
 		}
 		r.deploy(second.Address + "/app:v1")
-		e.must(deployDB(db.Image))
+		db.deploy()
 		argv, config, _ := strings.Cut(seen, "== config\n")
 		if failed != nil || !strings.Contains(argv, "docker pull") || !strings.HasPrefix(config, "700 root /dev/shm/") || !strings.Contains(config, "\n600 root /dev/shm/") {
 			e.Errorf("during a pull: %v, files %q", failed, config)
@@ -103,10 +92,12 @@ echo '== config'; stat -c '%a %U %n' /dev/shm/docker-config.* /dev/shm/docker-co
 			second.Address + "/app:withhealth": "give the log-in for " + second.Address + " in the provider's registries",
 			nobody + "/app:v1":                 "check that " + s.Address + " reaches the registry " + nobody,
 		} {
-			e.wantFailure(deployDB(image), "Unable to replace the accessory shop-db on "+s.Address, advice, nothing)
+			db.spec.Image = image
+			db.fails("Unable to replace the accessory shop-db on "+s.Address, advice, nothing)
 			wantSame(e, "the server", before, footprint(e, s))
 		}
-		e.must(deployDB(db.Image))
+		db.spec.Image = first.Address + "/team/other:v1"
+		db.deploy()
 		wantSame(e, "the server", before, footprint(e, s))
 
 		patterns := ""

@@ -60,9 +60,6 @@ func TestServerLeavesAnExistingDaemonJSONAndARunningDockerAlone(t *testing.T) {
 		// A setting that keeps dockerd from starting: what was there is put back.
 		// (No Docker finds it when it validates the file; the flag of the unit is hidden from a look at the process.)
 		const good = `{"log-opts": {"max-size": "5m", "max-file": "3"}}`
-		e.Cleanup(func() {
-			s.SSH(e, "rm -r /etc/systemd/system/docker.service.d; systemctl daemon-reload")
-		})
 		s.SSH(e, "echo '"+good+`' > /etc/docker/daemon.json
 			mkdir -p /etc/systemd/system/docker.service.d
 			printf '[Service]\nExecStart=\nExecStart=%s -H fd:// --containerd=/run/containerd/containerd.sock --live-restore=false\n' "$(command -v dockerd)" > /etc/systemd/system/docker.service.d/flag.conf

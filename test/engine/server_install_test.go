@@ -48,6 +48,7 @@ func TestServerOfABareMachineIsRefusedWaitedForAndInstalled(t *testing.T) {
 			_, err := server.Apply(ctx, first.fleet.Server(m.name), m.spec)
 			return err
 		})
+		e.Cleanup(first.kill) // before its end is waited for
 		eventually(e, time.Minute, "the provider waits", func() bool {
 			_, err := s.Run(e.Context(), "pgrep -fx 'sleep 1'")
 			return err == nil

@@ -27,9 +27,6 @@ func TestServerIsToldFromAnotherMachine(t *testing.T) {
 	onEngines(t, func(e *engine) {
 		s, m := e.s, e.machine()
 		setUp := "Unable to set up the server on " + s.Address
-		e.Cleanup(func() {
-			s.SSH(e, "[ ! -d /root/kept ] || { mv /root/kept/ssh_host_* /etc/ssh/; mv /root/kept/machine-id /etc/; mv /root/kept/authorized_keys /root/.ssh/; rmdir /root/kept; }")
-		})
 		s.SSH(e, "mkdir /root/kept; cp -p /etc/ssh/ssh_host_* /etc/machine-id /root/.ssh/authorized_keys /root/kept/")
 
 		e.options = []option{acceptNew("")}
@@ -120,6 +117,7 @@ func TestServerThatDoesNotComeUp(t *testing.T) {
 			_, err := r.fleet.Server(m.name).Snapshot(ctx)
 			return err
 		})
+		e.Cleanup(r.kill) // before its end is waited for
 		s.Start(e)
 		e.must(waiting.wait())
 		if n := r.handshakes(s.Address); n != 1 {

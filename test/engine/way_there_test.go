@@ -16,14 +16,10 @@ import (
 func TestEveryWayThereDeploys(t *testing.T) {
 	onEngines(t, func(e *engine) {
 		s, b := e.s, e.bed
-		first, second := b.Server(e, testbed.Debian13Bare), b.Server(e, testbed.Debian13Bare)
+		first, second := e.another(testbed.Debian13Bare), e.another(testbed.Debian13Bare)
 		if s.Address6 == "" {
 			e.Fatalf("the testbed %s has no IPv6: make it anew where the kernel has it", b.Name)
 		}
-		e.Cleanup(func() {
-			s.SSH(e, "rm -rf /root/ca /root/known /etc/ssh/sshd_config.d/way.conf /etc/ssh/sshd_config.d/certificates.conf /etc/ssh/ssh_host_*-cert.pub; systemctl restart ssh")
-			e.only(s)
-		})
 		s.SSH(e, `printf 'Port 22\nPort 2222\nAllowTcpForwarding no\n' > /etc/ssh/sshd_config.d/way.conf; systemctl restart ssh`)
 
 		e.in("IPv6 and another port", func(e *engine) {

@@ -95,7 +95,8 @@ func TestFollow(t *testing.T) {
 			if out.String() != tc.wantOut {
 				t.Errorf("shown:\n%q\nwant:\n%q", out.String(), tc.wantOut)
 			}
-			if s := got.summary("unit"); s != tc.wantSummary {
+			got.Title = "unit"
+			if s := got.summary(); s != tc.wantSummary {
 				t.Errorf("summary:\n%q\nwant:\n%q", s, tc.wantSummary)
 			}
 		})

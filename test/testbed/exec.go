@@ -40,13 +40,13 @@ func (s *Server) LogIn(t testing.TB) {
 // a restart policy and the host key stay; firewall rules made by hand go.
 func (s *Server) Reboot(t testing.TB) {
 	t.Helper()
-	s.power(t, true, "restart", "--time", "30")
+	s.power(t, true, "restart", "-t", "30")
 }
 
 // Stop switches the machine off: its address answers nothing.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
-	s.power(t, false, "stop", "--time", "30")
+	s.power(t, false, "stop", "-t", "30")
 }
 
 // Start switches it on again and waits until it is up.
