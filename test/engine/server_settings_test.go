@@ -17,7 +17,7 @@ for f in "$(command -v docker)" "$(command -v dockerd)" "$(systemctl show docker
   mkdir -p "/root/away${f%/*}"; mv "$f" "/root/away$f"
 done
 systemctl daemon-reload
-! command -v docker`
+hash -r; ! command -v docker`
 
 // showDocker is a script that installs Docker: it stands in for what Docker's
 // own repository needs, which is not to be reached here.
@@ -56,11 +56,13 @@ func TestServerWithAScriptRegistriesKeysAndSwap(t *testing.T) {
 			e.Errorf("%d handshakes, calls %q; want one and two", n, calls)
 		}
 		running := func() string {
-			return s.SSH(e, `cat /root/installed-by; docker info --format '{{range .RegistryConfig.Mirrors}}{{.}} {{end}}{{range .RegistryConfig.InsecureRegistryCIDRs}}{{.}} {{end}}{{(index .DefaultAddressPools 0).Base}}' | sed 's| ::1/128||'
-				grep -o '"dns": *\[' /etc/docker/daemon.json; docker network inspect kamal --format '{{(index .IPAM.Config 0).Subnet}}' | cut -d. -f1,2
+			return s.SSH(e, `cat /root/installed-by; docker info --format '{{range .RegistryConfig.Mirrors}}{{.}}{{end}}'
+				docker info --format '{{range .RegistryConfig.InsecureRegistryCIDRs}}{{println .}}{{end}}' | grep -v '^::1/128$' | sort | xargs
+				grep -o '"dns": *\[' /etc/docker/daemon.json; docker network create probe >/dev/null
+				docker network inspect kamal probe --format '{{(index .IPAM.Config 0).Subnet}}' | cut -d. -f1,2; docker network rm probe >/dev/null
 				awk '$1 == "`+swap+`" {print $3}' /proc/swaps; grep -c '^`+swap+` none swap' /etc/fstab; stat -c '%a %s' `+swap)
 		}
-		want := "by the script\nhttps://mirror.example.com/ 10.9.0.0/16 127.0.0.0/8 10.99.0.0/16\n\"dns\": [\n10.99\n65532\n1\n600 67108864"
+		want := "by the script\nhttps://mirror.example.com/\n10.9.0.0/16 127.0.0.0/8\n\"dns\": [\n10.99\n10.99\n65532\n1\n600 67108864"
 		if got := strings.TrimSpace(running()); got != want {
 			e.Errorf("Docker and swap:\n%s\nwant\n%s", got, want)
 		}
