@@ -112,6 +112,17 @@ var table = map[string]where{
 	"TestFirewallWithAThousandRules":                     oldest,
 
 	// Servers and ways in.
+	"TestServerLeavesAnExistingDaemonJSONAndARunningDockerAlone": ends,
+	"TestServerOfABareMachineIsRefusedWaitedForAndInstalled":     fixed,
+	"TestServerWithAScriptRegistriesKeysAndSwap":                 newest,
+	"TestServerIsWaitedForAndMended":                             newest,
+	"TestServerRemovesDockerWhenToldTo":                          oldest,
+	"TestServerIsToldFromAnotherMachine":                         oldest,
+	"TestServerThatDoesNotComeUp":                                oldest,
+	"TestEveryUserCanDeploy":                                     newest,
+	"TestEveryWayThereDeploys":                                   oldest,
+	"TestTwoRegistriesWithTokens":                                ends,
+	"TestDeployLockIsOneOfAll":                                   newest,
 
 	// What Docker's versions say and do.
 	"TestAnImageWhoseTagHasMovedOnIsStillSeen":  ends,
