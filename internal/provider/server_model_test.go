@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"context"
 	"slices"
 	"testing"
 
@@ -30,8 +29,7 @@ func fullServer() *serverModel {
 // what never was in it is nobody's business.
 func TestServerSpecTakesAwayWhatIsNoLongerConfigured(t *testing.T) {
 	t.Parallel()
-	ctx := context.Background()
-	full := fullServer().spec(ctx, nil)
+	full := fullServer().spec(nil)
 	d := full.Docker
 	if !d.Install || d.Script != "#!/bin/sh\n" || d.LogMaxSize != "20m" || d.LogMaxFile != 4 || !d.LiveRestore || len(d.Mirrors) != 1 || len(d.Insecure) != 1 ||
 		len(d.Keys) != 2 || string(d.Keys["bip"]) != `"10.9.0.1/24"` || d.NoKeys != nil || full.NoSwap != "" || *full.Swap != (server.Swap{File: "/swapfile", Size: 64 << 20}) {
@@ -40,18 +38,17 @@ func TestServerSpecTakesAwayWhatIsNoLongerConfigured(t *testing.T) {
 	plain := fullServer()
 	plain.Swap, plain.Docker.DaemonJSON = nil, types.StringValue(`{"debug":false}`)
 	plain.Docker.Mirrors, plain.Docker.Insecure = types.ListNull(types.StringType), types.ListNull(types.StringType)
-	less := plain.spec(ctx, fullServer())
+	less := plain.spec(fullServer())
 	if less.NoSwap != "/swapfile" || less.Swap != nil || !slices.Equal(less.Docker.NoKeys, []string{"bip", "registry-mirrors", "insecure-registries"}) || less.Docker.Mirrors != nil {
 		t.Errorf("less than before: %+v", less)
 	}
-	if same := fullServer().spec(ctx, fullServer()); same.Docker.NoKeys != nil {
+	if same := fullServer().spec(fullServer()); same.Docker.NoKeys != nil {
 		t.Errorf("the same as before: %+v", same)
 	}
 }
 
 func TestServerRefreshShowsTheDrift(t *testing.T) {
 	t.Parallel()
-	ctx := context.Background()
 	const settled = `{"log-opts":{"max-size":"20m","max-file":"4"},"live-restore":true,"registry-mirrors":["https://mirror.example.com/"],
 		"insecure-registries":["registry.lan:5000"],"debug":true,"bip":"10.9.0.1/24","dns":["10.0.0.2"]}`
 	seen := func(change func(*fleet.Snapshot)) *fleet.Snapshot {
@@ -68,7 +65,7 @@ func TestServerRefreshShowsTheDrift(t *testing.T) {
 	}
 	is := func(change func(*serverModel)) *serverModel {
 		m := fullServer()
-		if err := m.refresh(ctx, seen(func(*fleet.Snapshot) {}), "key"); err != nil {
+		if err := m.refresh(seen(func(*fleet.Snapshot) {}), "key"); err != nil {
 			t.Fatal(err)
 		}
 		change(m)
@@ -103,7 +100,7 @@ func TestServerRefreshShowsTheDrift(t *testing.T) {
 		"others' swaps": {func(s *fleet.Snapshot) { s.Facts.Swaps = append(s.Facts.Swaps, fleet.Swap{File: "/other"}) }, func(*serverModel) {}},
 	} {
 		m := is(func(*serverModel) {})
-		if err := m.refresh(ctx, seen(tt.seen), "key"); err != nil {
+		if err := m.refresh(seen(tt.seen), "key"); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if d := cmp.Diff(is(tt.want), m); d != "" {
@@ -111,7 +108,7 @@ func TestServerRefreshShowsTheDrift(t *testing.T) {
 		}
 	}
 	m := is(func(*serverModel) {})
-	if err := m.refresh(ctx, seen(json("{")), "key"); err == nil || !m.DockerRunning.ValueBool() || !m.Docker.LogMaxSize.IsNull() {
+	if err := m.refresh(seen(json("{")), "key"); err == nil || !m.DockerRunning.ValueBool() || !m.Docker.LogMaxSize.IsNull() {
 		t.Errorf("a malformed file: %v, %+v", err, m.Docker)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
