@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,7 +31,10 @@ type Server struct {
 	image     string
 	state     string // as Docker calls it
 	owner     int    // process id, 0 if it is everybody's
-	pooled    bool   // Warm lends it
+
+	mu     sync.Mutex
+	in     *inside // nil before it is first needed
+	pooled bool    // Warm lends it
 }
 
 // User is the account beside root: sudo without password, not in group docker.
