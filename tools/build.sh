@@ -1,8 +1,9 @@
 #!/bin/sh
 # tools/build.sh NAME: build the pinned tool NAME once and print the path of the program.
 #
-# tools/NAME is a module of its own with one `tool` directive. The program is kept in the user's
-# cache under a name that carries a hash of everything it is made from, so a second call only prints.
+# tools/NAME is a module of its own with one `tool` directive; files ldflags, tags and gcflags beside its
+# go.mod hold what else the compiler is told. The program is kept in the user's cache under a name that
+# carries a hash of everything it is made from, so a second call only prints.
 set -eu
 
 name=${1-}
@@ -25,11 +26,11 @@ if [ ! -x "$program" ]; then
 	flock 9
 	if [ ! -x "$program" ]; then
 		echo "building tools/$name, once (minutes on a small machine)" >&2
-		ldflags='-s -w'
-		[ ! -f ldflags ] || ldflags="$ldflags $(cat ldflags)"
+		option() { [ ! -f "$1" ] || cat "$1"; }
 		# The workspace and the caller's flags must not change what is built.
 		GOWORK=off GOFLAGS='-mod=readonly -buildvcs=false' CGO_ENABLED=0 \
-			go build -p "${BUILD_JOBS:-2}" -trimpath -ldflags "$ldflags" -o "$program.new" tool >&2
+			go build -p "${BUILD_JOBS:-2}" -trimpath -tags "$(option tags)" -gcflags "$(option gcflags)" \
+			-ldflags "-s -w $(option ldflags)" -o "$program.new" tool >&2
 		mv "$program.new" "$program"
 	fi
 fi

@@ -1,10 +1,13 @@
 #!/bin/sh
-# tools/generate.sh [--check]: makes docs/ from the provider's schema, templates/ and examples/.
+# tools/generate.sh [--check]: makes docs/ from the provider's schema, templates/ and examples/, after it has
+# written the table of engines into README.md and templates/.
 # With --check nothing is written: it fails, with the difference, if docs/ is not what it would be.
 #
 # Only what tfplugindocs manages is replaced: index.md and the directories of the registry's layout.
 set -eu
 cd "$(dirname "$0")/.."
+engines='go test -count=1 -run ^TestDocumentsSayWhatIsTestedWith$ ./test/testbed'
+if [ "${1-}" = --check ]; then $engines >&2; else $engines -update >&2; fi
 tofu=$(tools/build.sh tofu)
 tfplugindocs=$(tools/build.sh docs)
 

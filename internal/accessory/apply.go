@@ -197,7 +197,7 @@ func (j *job) start(ctx context.Context) error {
 		b.Run("remove", "remove "+c.ContainerName()+", which was never found ready", j.plan.removeArgv()...)
 	}
 	if c := j.plan.Old; c != nil {
-		b.Run("stop", "stop the old container", "docker", "stop", "--time", strconv.Itoa(seconds(j.Spec.StopTimeout)), c.ID)
+		b.Run("stop", "stop the old container", "docker", "stop", "-t", strconv.Itoa(seconds(j.Spec.StopTimeout)), c.ID)
 		if c.ContainerName() == j.name() {
 			b.Run("aside", "put the old container aside", "docker", "rename", c.ID, j.name()+aside+fleet.Random(16))
 		}

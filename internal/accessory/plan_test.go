@@ -290,7 +290,7 @@ func TestRunNamesAndLabelsAsKamalDoes(t *testing.T) {
 	t.Parallel()
 	argv := strings.Join(wanted().run("10.0.0.1", home, "run1", wanted().newMounts(), []string{"x:/y"}).Argv(), " ")
 	for _, want := range []string{
-		"docker run --detach --restart unless-stopped --name shop-db --network kamal ", "--env KAMAL_HOST=10.0.0.1", "--env PASSWORD ", "--env TOKEN_FILE=/run/secrets/TOKEN ", ":/run/secrets:ro ", "/1,0600,999+999:/etc/db.key ", "--publish 127.0.0.1:5432:5432",
+		"docker run --detach --sig-proxy=false --restart unless-stopped --name shop-db --network kamal ", "--env KAMAL_HOST=10.0.0.1", "--env PASSWORD ", "--env TOKEN_FILE=/run/secrets/TOKEN ", ":/run/secrets:ro ", "/1,0600,999+999:/etc/db.key ", "--publish 127.0.0.1:5432:5432",
 		"--volume /home/deploy/shop-db/conf:/conf", "--volume /srv/d:/d", "--volume x:/y", "--label service=shop-db", "--shm-size 268435456", "--ulimit core=0:-1",
 		"--log-opt max-size=10m", "--memory 536870912", "--cpus 1.5",
 	} {

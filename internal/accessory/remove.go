@@ -65,7 +65,7 @@ func (j *job) remove(ctx context.Context) error {
 	data := j.data()
 	b := j.batch("remove the accessory")
 	if c := j.have.Current; c != nil {
-		b.Run("stop", "stop the container", "docker", "stop", "--time", strconv.Itoa(seconds(j.Spec.StopTimeout)), c.ID)
+		b.Run("stop", "stop the container", "docker", "stop", "-t", strconv.Itoa(seconds(j.Spec.StopTimeout)), c.ID)
 		b.Run("rm", "remove the container", "docker", "rm", "--force", c.ID)
 	}
 	if c := j.have.Aside; c != nil {

@@ -115,7 +115,8 @@ func (r *rollout) lookAt(ctx context.Context, s *site, cut bool) (evidence, erro
 				Script: awaitSwitch(r.Spec.Role.Prefix(), docker.ShortID(s.newID))})
 		}
 		b.Add("state", sshexec.Step{Title: "read kamal-proxy's routes", Script: "proxystate", KeepGoing: true})
-		b.Add("proxy", sshexec.Step{Title: "read kamal-proxy's log", Script: sshexec.Join("docker", "logs", "--since", "2m", "--tail", "200", proxy.Container) + " 2>&1", KeepGoing: true})
+		// A line for each request is there too: on a site with visitors the last lines tell of them only.
+		b.Add("proxy", sshexec.Step{Title: "read kamal-proxy's log", Script: sshexec.Join("docker", "logs", "--since", "2m", proxy.Container) + " 2>&1 | grep -i healthcheck | tail -n 50", KeepGoing: true})
 	}
 	res, err := s.server.Read(ctx, b.Call)
 	if err != nil {

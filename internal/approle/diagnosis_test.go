@@ -199,7 +199,15 @@ func TestPullAdvice(t *testing.T) {
 		stderr, want string
 		login        bool
 	}{
-		"no such tag":         {stderr: "Error response from daemon: manifest for registry.example.com/shop:v2 not found: manifest unknown: manifest unknown", want: "push registry.example.com/shop:v2 first"},
+		"no such tag": {stderr: "Error response from daemon: manifest for registry.example.com/shop:v2 not found: manifest unknown: manifest unknown", want: "push registry.example.com/shop:v2 first"},
+		"no such tag, says containerd's store": {stderr: "Error response from daemon: failed to resolve reference \"registry.example.com/shop:v2\": registry.example.com/shop:v2: not found",
+			want: "push registry.example.com/shop:v2 first"},
+		"a wrong password, says containerd's store": {stderr: "Error response from daemon: failed to resolve reference \"registry.example.com/shop:v2\": unexpected status from HEAD request to https://registry.example.com/v2/shop/manifests/v2: 401 Unauthorized",
+			login: true, want: "check the username and the password"},
+		"a token that has expired, says containerd's store": {stderr: "Error response from daemon: error from registry: Your authorization token has expired. Reauthenticate and try again.",
+			login: true, want: "check the username and the password"},
+		"a refusal without words": {stderr: "Error response from daemon: failed to resolve reference \"registry.example.com/shop:v2\": unexpected status from HEAD request to https://registry.example.com/v2/shop/manifests/v2: 403 Forbidden",
+			login: true, want: "check the username and the password"},
 		"no such repository":  {stderr: "Error response from daemon: pull access denied for shop, repository does not exist or may require 'docker login': denied: requested access to the resource is denied", want: "give the log-in for registry.example.com"},
 		"no log-in":           {stderr: "Error response from daemon: Head \"https://registry.example.com/v2/shop/manifests/v2\": no basic auth credentials", want: "give the log-in for registry.example.com"},
 		"a wrong password":    {stderr: "Error response from daemon: Head \"https://registry.example.com/v2/shop/manifests/v2\": unauthorized: authentication required", login: true, want: "check the username and the password of registries[\"registry.example.com\"]"},

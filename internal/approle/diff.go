@@ -79,6 +79,27 @@ func (s Spec) Differs(o Observed) []string {
 	return out
 }
 
+// Changes names the attributes in which two specs make different containers,
+// whatever their spelling.
+func (s Spec) Changes(is Spec) []string {
+	var out []string
+	differs := func(name string, same bool) {
+		if !same {
+			out = append(out, name)
+		}
+	}
+	differs("image", s.Image == is.Image)
+	differs("command", slices.Equal(s.Command, is.Command))
+	differs("env", maps.Equal(s.Env, is.Env))
+	differs("labels", maps.Equal(s.Labels, is.Labels))
+	differs("secrets_as_files", slices.Equal(s.AsFiles, is.AsFiles))
+	differs("volumes", slices.Equal(sameSet(s.Volumes, is.Volumes), is.Volumes))
+	differs("logging", s.LogDriver == is.LogDriver && maps.Equal(s.LogOptions, is.LogOptions))
+	differs("memory", s.Memory == is.Memory)
+	differs("cpus", s.CPUs == is.CPUs)
+	return out
+}
+
 func volumesOf(c docker.Container, prior []string) []string {
 	var out []string
 	for _, b := range c.HostConfig.Binds {

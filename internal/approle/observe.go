@@ -121,6 +121,17 @@ func (o Observed) unfinished() bool {
 		o.Current.Labels()[kamal.LabelRun] == o.Mark.Run && !o.serves()
 }
 
+// neverServed says that c, which does not run, is what a run left that died
+// before it switched to it: Current ran already when c was started, and still
+// is what serves. What only may be so has served.
+func (o Observed) neverServed(c docker.Container) bool {
+	if o.Current == nil || c.ID == o.Current.ID || c.Labels()[kamal.LabelRun] == "" ||
+		o.Current.StartedAt().IsZero() || !c.StartedAt().After(o.Current.StartedAt()) {
+		return false
+	}
+	return o.serves() || o.Entry == nil && o.Running()
+}
+
 // leftover says that Current is a run's of this provider: where no mark tells
 // its owner, that run died, or failed on another server, before the state had it.
 func (o Observed) leftover() bool {

@@ -23,8 +23,8 @@ type Plan struct {
 	// one that serves, or a stopped one of the same version.
 	Rename *docker.Container
 	// Remove are containers that no one needs, left by a run that died: one
-	// that has the new one's name, runs and never served, and what an
-	// unfinished create made.
+	// that has the new one's name and never served, and what an unfinished
+	// create made.
 	Remove []docker.Container
 	// Old are the running containers to stop once the new one serves.
 	Old []docker.Container
@@ -66,7 +66,7 @@ func Build(want Spec, have Observed) Plan {
 		switch {
 		case current && have.unfinished(), !current && c.Running() && c.ContainerName() == p.Name,
 			// docker run was cut off before it started the container.
-			c.ContainerName() == p.Name && c.Status() == "created":
+			c.ContainerName() == p.Name && (c.Status() == "created" || have.neverServed(c)):
 			p.Remove = append(p.Remove, c)
 		case c.ContainerName() == p.Name:
 			p.Rename = &c

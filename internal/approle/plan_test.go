@@ -147,6 +147,43 @@ func TestBuild(t *testing.T) {
 				w.serve(w.run(wanted(image("v1"))))
 				w.run(wanted(), stopped)
 			},
+			want: "because other image, remove shop-web-v2, run shop-web-v2, stop shop-web-v1",
+		},
+		"a run died after the new one failed, without a proxy": {
+			world:    func(w *world) { w.run(wanted(image("v1"))); w.run(wanted(), stopped) },
+			recorded: recordedV1,
+			want:     "because other image, remove shop-web-v2, run shop-web-v2, stop shop-web-v1",
+		},
+		"a run died after the new one failed, and had stopped the old one first": {
+			world: func(w *world) {
+				w.serve(w.run(wanted(image("v1")), stopped))
+				w.run(wanted(), stopped)
+			},
+			recorded: recordedV1,
+			want:     "because the container shop-web-v1 does not run, remove shop-web-v2, run shop-web-v2",
+		},
+		"Kamal went back to an older one": {
+			world: func(w *world) {
+				w.run(wanted(image("v1")))
+				w.run(wanted(), stopped)
+				w.change(w.containers[0].ID, func(c *docker.Container) { c.State.StartedAt = w.clock.Add(time.Minute).Format(time.RFC3339Nano) })
+				w.serve(w.containers[0])
+			},
+			want: "because other image, rename shop-web-v2, run shop-web-v2, stop shop-web-v1",
+		},
+		"Kamal's own, stopped, is newer": {
+			world: func(w *world) {
+				w.serve(w.run(wanted(image("v1"))))
+				w.run(wanted(), stopped, func(c *docker.Container) { delete(c.Config.Labels, kamal.LabelRun) })
+			},
+			want: "because other image, rename shop-web-v2, run shop-web-v2, stop shop-web-v1",
+		},
+		"a stopped one is newer, and the traffic goes elsewhere": {
+			world: func(w *world) {
+				w.run(wanted(image("v1")))
+				w.run(wanted(), stopped)
+				w.target = "0123456789ab:3000"
+			},
 			want: "because other image, rename shop-web-v2, run shop-web-v2, stop shop-web-v1",
 		},
 		"a run died before it stopped the old one": {

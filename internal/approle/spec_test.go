@@ -41,7 +41,7 @@ func TestRunIsKamals(t *testing.T) {
 		LogDriver: "json-file", LogOptions: map[string]string{"max-size": "10m"}, Command: []string{"bin/jobs"},
 	}
 	argv := spec.run("10.0.0.1", home, "shop-web-staging-v1", "0123456789ab", "run1", secret.Mount{}).Argv()
-	golden := []string{"docker", "run", "--detach", "--restart", "unless-stopped", "--name", "shop-web-staging-v1", "--network", "kamal",
+	golden := []string{"docker", "run", "--detach", "--sig-proxy=false", "--restart", "unless-stopped", "--name", "shop-web-staging-v1", "--network", "kamal",
 		"--hostname", "10.0.0.1-0123456789ab",
 		"--env", "KAMAL_CONTAINER_NAME=shop-web-staging-v1", "--env", "KAMAL_DESTINATION=staging", "--env", "KAMAL_HOST=10.0.0.1", "--env", "KAMAL_VERSION=v1",
 		"--env", "RAILS_ENV=production", "--log-driver", "json-file", "--log-opt", "max-size=10m", "--volume", "data:/data",
@@ -52,7 +52,7 @@ func TestRunIsKamals(t *testing.T) {
 	}
 
 	// The same flags as Kamal's, and nothing more than the driver that is
-	// docker's default and our own label.
+	// docker's default, our own label, and what is the client's alone.
 	ours := pairs(argv)
 	kamals := pairs(strings.Fields(kamalRun))
 	for flag := range kamals {
@@ -61,7 +61,7 @@ func TestRunIsKamals(t *testing.T) {
 		}
 	}
 	for flag := range ours {
-		if !kamals[flag] && flag != "--log-driver json-file" && flag != "--label kamal-terraform.run=run1" {
+		if !kamals[flag] && flag != "--sig-proxy=false" && flag != "--log-driver json-file" && flag != "--label kamal-terraform.run=run1" {
 			t.Errorf("Kamal hasn't %s", flag)
 		}
 	}
@@ -71,7 +71,7 @@ func pairs(argv []string) map[string]bool {
 	out := map[string]bool{}
 	for i := 0; i < len(argv); i++ {
 		word := argv[i]
-		if strings.HasPrefix(word, "--") && word != "--detach" {
+		if strings.HasPrefix(word, "--") && word != "--detach" && word != "--sig-proxy=false" {
 			i++
 			word += " " + argv[i]
 		}

@@ -172,7 +172,7 @@ func (w *world) dockerRun(r docker.Run, change ...func(*docker.Container)) docke
 	w.clock = w.clock.Add(time.Minute)
 	c := docker.Container{InspectResponse: container.InspectResponse{
 		ID: w.id("container"), Name: "/" + r.Name, Image: image.ID, Created: w.clock.Format(time.RFC3339Nano),
-		State:  &container.State{Status: container.StateRunning, Running: true},
+		State:  &container.State{Status: container.StateRunning, Running: true, StartedAt: w.clock.Format(time.RFC3339Nano)},
 		Config: &container.Config{Image: r.Image, Env: list, Labels: labels, Cmd: command, Hostname: r.Hostname},
 		HostConfig: &container.HostConfig{Binds: slices.Clone(r.Volumes), LogConfig: container.LogConfig{Type: driver, Config: options},
 			Resources: container.Resources{Memory: r.Memory, NanoCPUs: int64(r.CPUs * 1e9)}},
@@ -196,7 +196,7 @@ func (w *world) daemonLogOptions() map[string]string {
 }
 
 func stopped(c *docker.Container) {
-	c.State = &container.State{Status: container.StateExited, ExitCode: 137}
+	c.State = &container.State{Status: container.StateExited, ExitCode: 137, StartedAt: c.State.StartedAt}
 }
 
 func named(name string) func(*docker.Container) {

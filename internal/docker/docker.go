@@ -90,6 +90,15 @@ func (c Container) CreatedAt() time.Time {
 	return t
 }
 
+// StartedAt is when the container was last started; zero if it never was.
+func (c Container) StartedAt() time.Time {
+	if c.State == nil {
+		return time.Time{}
+	}
+	t, _ := time.Parse(time.RFC3339Nano, c.State.StartedAt) // the year 1 where it never was
+	return t
+}
+
 // Labels are the container's labels, those of its image included.
 func (c Container) Labels() map[string]string {
 	if c.Config == nil {

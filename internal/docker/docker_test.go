@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// The files are what Docker 20.10.24 (Debian 12) and 26.1.5 (Debian 13) said,
-// with fields that nobody reads left out.
-var versions = []string{"20.10", "26.1"}
+// The files are what Docker 20.10.24 (Debian 12), 26.1.5 (Debian 13), 28.5.2 and
+// 29.8.1 with containerd's image store said, with fields that nobody reads left
+// out, and with one name and digest for the image.
+var versions = []string{"20.10", "26.1", "28.5", "29.8"}
 
 func recorded(t *testing.T, name string) []byte {
 	t.Helper()

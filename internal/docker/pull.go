@@ -117,9 +117,12 @@ func PullAdvice(ref, server string, logins Logins, err error) string {
 		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
 	}
 	switch {
-	case has("manifest unknown", "not found: manifest", "manifest for"):
+	case has("manifest unknown", "not found: manifest", "manifest for"),
+		has("failed to resolve reference") && has(": not found"): // the words of containerd's image store
 		return "push " + ref + " first, or mend the tag: the registry " + host + " answers, but has no such image."
-	case has("unauthorized", "denied", "no basic auth", "authentication required", "incorrect username"):
+	case has("unauthorized", "denied", "no basic auth", "authentication required", "incorrect username", "forbidden",
+		// Docker 29 passes on a registry's message alone, without code and status. This one is that of Amazon's.
+		"authorization token"):
 		if login {
 			return "check the username and the password of registries[\"" + host + "\"] in the provider's configuration: the registry refuses them."
 		}

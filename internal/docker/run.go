@@ -32,7 +32,12 @@ type Run struct {
 }
 
 // Argv is the whole `docker run`: the same Run gives the same bytes.
-func (r Run) Argv() []string { return r.argv("docker", "run", "--detach") }
+//
+// Without --sig-proxy=false the client hands on the signal by which it is ended
+// when its run is cut off, also with --detach: until docker has answered, which
+// may take a while on a busy server. The container would stop as it starts, and
+// by hand, so that docker does not start it again.
+func (r Run) Argv() []string { return r.argv("docker", "run", "--detach", "--sig-proxy=false") }
 
 // CreateArgv is the `docker create` that makes the container without starting it.
 func (r Run) CreateArgv() []string { return r.argv("docker", "create") }

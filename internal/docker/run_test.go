@@ -16,7 +16,7 @@ func TestRunArgv(t *testing.T) {
 		LogDriver: "json-file", LogOpts: map[string]string{"max-size": "10m", "max-file": "3"},
 		Memory: 1 << 29, CPUs: 0.5, Options: []string{"--init"}, Command: []string{"app", "--flag", ""},
 	}
-	want := []string{"docker", "run", "--detach", "--restart", "unless-stopped", "--name", "n", "--network", "kamal", "--hostname", "h",
+	want := []string{"docker", "run", "--detach", "--sig-proxy=false", "--restart", "unless-stopped", "--name", "n", "--network", "kamal", "--hostname", "h",
 		"--env", "A=", "--env", "B=two words", "--env", "C=x=y", "--env", "SECRET", "--env", "Z",
 		"--log-driver", "json-file", "--log-opt", "max-file=3", "--log-opt", "max-size=10m",
 		"--volume", "b:/b", "--volume", "a:/a", "--publish", "127.0.0.1:80:80", "--expose", "9000",
@@ -27,7 +27,7 @@ func TestRunArgv(t *testing.T) {
 			t.Fatalf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
-	if got := (Run{Name: "n", Image: "app:v1"}).Argv(); !slices.Equal(got, []string{"docker", "run", "--detach", "--name", "n", "app:v1"}) {
+	if got := (Run{Name: "n", Image: "app:v1"}).Argv(); !slices.Equal(got, []string{"docker", "run", "--detach", "--sig-proxy=false", "--name", "n", "app:v1"}) {
 		t.Errorf("the least: %q", got)
 	}
 }

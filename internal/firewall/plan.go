@@ -82,7 +82,7 @@ func ipv6Hole(s Spec, o *Observed, d daemon) (why, next string) {
 	}
 	if o.IPv6.unguarded {
 		return "Docker publishes ports over IPv6 by rules of ip6tables there, but this version makes no chain DOCKER-USER for IPv6, where they could be filtered.",
-			`upgrade Docker, or take "ip6tables" out of /etc/docker/daemon.json and restart Docker.`
+			`upgrade Docker, or take "ip6tables" out of /etc/docker/daemon.json and reboot: the rules that Docker made stay until then.`
 	}
 	if s.AllowIPv6Proxy {
 		return "", ""

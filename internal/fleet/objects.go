@@ -11,14 +11,22 @@ import (
 )
 
 // objectsScript prints what docker has: the network's name if it is there, the
-// containers and images as docker inspect shows them, and the proxy's state
-// file, with an objectsSeparator between them.
+// containers and images as docker inspect shows them, the proxy's state file,
+// and the images that the list of images left out, with an objectsSeparator
+// between them.
 //
 // The start of docker's client is what costs here (30 ms and more of a CPU's
 // time each), so it is started as rarely as can be: one inspect for all, and
 // what the list of containers tells is not asked again. The lists change under
 // us: what goes between a list and the look at it is no failure, so all are
 // asked again.
+//
+// Docker 29's client lists no image without a tag, as one is whose tag has moved
+// on, even if containers run on it; --all would list it, and on old servers every
+// layer that was ever built there. So those images that containers have and the
+// list hasn't are looked at by themselves. One that was removed by force is
+// nowhere, which is no failure. (Eight blanks: an image of the old builder says in
+// its Config which one it was made from, which may be nowhere at all.)
 const objectsScript = `
 n=0
 while :; do
@@ -46,8 +54,12 @@ LIST
   esac
   exit $r
 done
+has=$(printf '%s\n' "$out" | sed -n 's/^ \{8\}"Image": "\(sha256:[0-9a-f]*\)",*$/\1/p' | sort -u)
+left=
+for id in $has; do case " $(echo $ids) " in *" $id "*) ;; *) left="$left $id";; esac; done
+[ -z "$left" ] || left=$(docker image inspect $left 2>/dev/null)
 [ -n "$network" ] || network=$(docker network ls --quiet --filter name='^` + kamal.Network + `$') || exit
-printf '%s\035%s\035%s' "$network" "$out" "$state"`
+printf '%s\035%s\035%s\035%s' "$network" "$out" "$state" "$left"`
 
 // objectsSeparator stands in no JSON: there it would be escaped.
 const objectsSeparator = "\x1d"
@@ -55,15 +67,20 @@ const objectsSeparator = "\x1d"
 // parseObjects reads what objectsScript printed into s.
 func parseObjects(out []byte, s *Snapshot) error {
 	parts := bytes.Split(out, []byte(objectsSeparator))
-	if len(parts) != 3 {
+	if len(parts) != 4 {
 		return errors.New("the list of docker's objects is cut off")
 	}
 	s.Network = len(parts[0]) > 0
 	var list, containers, images []json.RawMessage
-	if len(parts[1]) > 0 {
-		if err := json.Unmarshal(parts[1], &list); err != nil {
+	for _, part := range [][]byte{parts[1], parts[3]} {
+		var some []json.RawMessage
+		if len(part) == 0 {
+			continue
+		}
+		if err := json.Unmarshal(part, &some); err != nil {
 			return fmt.Errorf("docker inspect: %w", err)
 		}
+		list = append(list, some...)
 	}
 	for _, object := range list {
 		var kind struct{ HostConfig json.RawMessage } // a container's only

@@ -85,16 +85,29 @@ f boot_id "$(cat /proc/sys/kernel/random/boot_id)"
 f home "$PWD"; f user "${KAMAL_USER:-$(id -un)}"
 `
 
+// containerdConfig says where containerd keeps its data, if not where it usually does.
+const containerdConfig = "/etc/containerd/config.toml"
+
 // Without a daemon, docker info 20.10 complains about the format and 26 prints
-// empty fields: docker ps says what is wrong.
+// empty fields: docker ps says what is wrong. With one, the lines after its own
+// are what is free where it keeps its data: images and the layers of containers
+// may lie in containerd's store, and that on another disk.
 const dockerScript = `
 command -v docker >/dev/null 2>&1 || { echo absent; exit 0; }
 systemctl is-enabled --quiet docker 2>/dev/null && echo enabled || echo installed
-i=$(docker info --format '{{.ServerVersion}}	{{.LoggingDriver}}	{{.Architecture}}	{{.Swarm.LocalNodeState}}' 2>/dev/null)
+i=$(docker info --format '{{.ServerVersion}}	{{.LoggingDriver}}	{{.Architecture}}	{{.Swarm.LocalNodeState}}	{{.DockerRootDir}}	{{range .DriverStatus}}{{range .}}{{.}} {{end}}{{end}}' 2>/dev/null)
 case $i in
   ''|'	'*) docker ps --quiet >/dev/null; exit 1;;
 esac
-printf '%s\n' "$i"`
+printf '%s\n' "$i"
+free() { df -Pk "$1" 2>/dev/null | while read -r _ _ _ a _; do printf 'free\t%s\n' "$a"; done; }
+root=${i#*	*	*	*	}
+free "${root%%	*}"
+case $i in *io.containerd.snapshotter*)
+  c=$(sed -n '/^ *\[/q; s/^ *root *= *["'\'']\(.*\)["'\''].*/\1/p' ` + containerdConfig + ` 2>/dev/null)
+  free "${c:-/var/lib/containerd}";;
+esac
+exit 0`
 
 const daemonScript = `[ ! -f /etc/docker/daemon.json ] || cat /etc/docker/daemon.json`
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +29,7 @@ func recorded(t *testing.T, name string) []byte {
 
 const factsOutput = "id\tdebian\nversion\t12\nname\tDebian GNU/Linux 12 (bookworm)\nkernel\t6.1.0-18-amd64\nmachine\tx86_64\n" +
 	"machine_id\t0123456789abcdef0123456789abcdef\ncpus\t2\nMemTotal:\t2014424\nMemAvailable:\t1500000\nSwapTotal:\t0\nSwapFree:\t0\n" +
-	"disk_free\t7340032\nclock\t1764115200\nswap /swapfile\t2097148\nfstab /swapfile\tswap\nswap /dev/sda2\t524284\nfstab UUID=x\tswap\nboot_id\t11111111-2222-3333-4444-555555555555\nhome\t/root\nuser\troot\n"
+	"disk_free\t1\nclock\t1764115200\nswap /swapfile\t2097148\nfstab /swapfile\tswap\nswap /dev/sda2\t524284\nfstab UUID=x\tswap\nboot_id\t11111111-2222-3333-4444-555555555555\nhome\t/root\nuser\troot\n"
 
 // observed is what a server with a docker of this version answers.
 func observed(t *testing.T, version string) []sshexec.StepResult {
@@ -38,7 +39,8 @@ func observed(t *testing.T, version string) []sshexec.StepResult {
 		steps[i] = sshexec.StepResult{Title: s.Title, Ran: true}
 	}
 	steps[stepFacts].Stdout = []byte(factsOutput)
-	steps[stepDocker].Stdout = []byte("enabled\n" + version + "\tjson-file\tx86_64\tinactive\n")
+	steps[stepDocker].Stdout = []byte("enabled\n" + version + "\tjson-file\tx86_64\tinactive\t/var/lib/docker\tBacking Filesystem extfs Supports d_type true \n" +
+		"free\tAvailable\nfree\t7340032\n")
 	short := strings.Join(strings.Split(version, ".")[:2], ".")
 	// One inspect of both prints one list.
 	both := bytes.TrimRight(recorded(t, "container-"+short), "]\n ")
@@ -48,12 +50,12 @@ func observed(t *testing.T, version string) []sshexec.StepResult {
 }
 
 func objects(network, inspected, state string) []byte {
-	return []byte(strings.Join([]string{network, inspected, state}, objectsSeparator))
+	return []byte(strings.Join([]string{network, inspected, state, ""}, objectsSeparator))
 }
 
 func TestSnapshotOfRealDockers(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{"20.10.24+dfsg1", "26.1.5+dfsg1"} {
+	for _, version := range []string{"20.10.24+dfsg1", "26.1.5+dfsg1", "28.5.2+dfsg4", "29.8.1"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			steps := observed(t, version)
@@ -101,7 +103,8 @@ func TestSnapshotOfRealDockers(t *testing.T) {
 func TestSnapshotWithAProxy(t *testing.T) {
 	t.Parallel()
 	steps := observed(t, "26.1.5+dfsg1")
-	steps[stepObjects].Stdout = append(bytes.ReplaceAll(steps[stepObjects].Stdout, []byte("/shop-web-v1"), []byte("/kamal-proxy")), "[]"...)
+	steps[stepObjects].Stdout = bytes.ReplaceAll(steps[stepObjects].Stdout, []byte("/shop-web-v1"), []byte("/kamal-proxy"))
+	steps[stepObjects].Stdout = bytes.Replace(steps[stepObjects].Stdout, []byte(objectsSeparator+objectsSeparator), []byte(objectsSeparator+"[]"+objectsSeparator), 1)
 	s, err := parseSnapshot("10.0.0.1", steps)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +159,7 @@ func TestSnapshotIsRefusedWhereAnAnswerMakesNoSense(t *testing.T) {
 		step int
 		text string
 	}{
-		{stepObjects, ""}, {stepObjects, "kamal" + objectsSeparator + "[]"},
+		{stepObjects, ""}, {stepObjects, "kamal" + objectsSeparator + "[]"}, {stepObjects, string(objects("", "[]", "")) + "["},
 		{stepObjects, string(objects("", "[{", ""))}, {stepObjects, string(objects("", "[1]", ""))}, {stepObjects, string(objects("", "no JSON", ""))},
 		{stepMarks, "5\t{broken"},
 	} {
@@ -207,6 +210,46 @@ func sh(t *testing.T, script string, programs map[string]string) (stdout, stderr
 		t.Fatal(err)
 	}
 	return out.String(), errs.String(), command.ProcessState.ExitCode()
+}
+
+// Where Docker keeps its data is Docker's to say, and containerd's if its store is used.
+func TestFreeDiskIsThatOfDockersData(t *testing.T) {
+	t.Parallel()
+	const (
+		classic    = "20.10.24+dfsg1\tjson-file\tx86_64\tinactive\t/srv/my docker\tBacking Filesystem extfs Supports d_type true Native Overlay Diff false userxattr false "
+		containerd = "29.8.1\tjson-file\tx86_64\tinactive\t/srv/my docker\tdriver-type io.containerd.snapshotter.v1 "
+		df         = `case $2 in "/srv/my docker") n=900;; /var/lib/containerd) n=500;; /srv/containerd) n=700;; *) exit 1;; esac
+			echo "Filesystem 1024-blocks Used Available Capacity Mounted on"; echo "/dev/vda 1000 100 $n 1% $2"`
+	)
+	for name, tt := range map[string]struct {
+		info, config string
+		want         int64
+	}{
+		"Docker's own store":            {classic, "", 900},
+		"containerd's store":            {containerd, "", 500},
+		"containerd's, moved":           {containerd, "version = 2\nroot = \"/srv/containerd\" # the big disk\n[plugins]\nroot = \"/nowhere\"\n", 700},
+		"containerd's, not moved":       {containerd, "version = 3\n[plugins]\nroot = \"/nowhere\"\n", 500},
+		"containerd's, on no disk":      {containerd, "root = '/nowhere'\n", 900},
+		"nowhere that can be looked at": {strings.ReplaceAll(classic, "/srv", "/nowhere"), "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := filepath.Join(t.TempDir(), "config.toml")
+			if err := os.WriteFile(config, []byte(tt.config), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, errs, code := sh(t, strings.Replace(dockerScript, containerdConfig, config, 1), map[string]string{
+				"systemctl": "exit 0", "df": df, "docker": "printf '%s\\n' " + sshexec.Quote(tt.info),
+			})
+			free, ok := parseFree(out)
+			if code != 0 || free != tt.want<<10 || ok != (tt.want > 0) {
+				t.Errorf("%d bytes, %t; want %d KiB; exit code %d, %q, %q", free, ok, tt.want, code, out, errs)
+			}
+			if d := parseDocker(sshexec.StepResult{Ran: true, Stdout: []byte(out)}); !d.Running || !d.Enabled || d.Version != strings.SplitN(tt.info, "\t", 2)[0] || d.Swarm {
+				t.Errorf("docker %+v", d)
+			}
+		})
+	}
 }
 
 // The stubs say what the clients of both versions were seen to say and how they exit.
@@ -291,6 +334,60 @@ case "$*" in
 	out, errs, code := sh(t, "printf '[]' > state.last\n"+StatePrelude+"("+objectsScript+"\n); wc -l < calls", map[string]string{"docker": docker})
 	if want := string(objects("kamal", "[]", "[]")) + "4\n"; code != 0 || out != want {
 		t.Errorf("exit code %d, %q, want %q, %q", code, out, want, errs)
+	}
+}
+
+// Docker 29's client leaves images without a tag out of its list. What a container
+// runs on is asked for then, and only then.
+func TestImagesThatTheListLeavesOutAreFoundByTheirContainers(t *testing.T) {
+	t.Parallel()
+	const inspected = `[
+    {
+        "Id": "1",
+        "Image": "sha256:b",
+        "Config": {
+            "Image": "postgres:15.1"
+        },
+        "HostConfig": {}
+    },
+    {
+        "Id": "sha256:a",
+        "Config": {
+            "Image": "sha256:c"
+        }
+    }
+]
+`
+	listed := `echo "$*" >> calls
+case "$*" in
+  "ps "*) echo "1|kamal|shop-db|Up 2 hours";;
+  "image ls"*) echo sha256:a;;
+  "inspect 1 sha256:a") printf %s ` + sshexec.Quote(inspected) + `;;
+  "image inspect sha256:b") `
+	for name, tt := range map[string]struct {
+		docker, left string
+		calls        int
+	}{
+		"untagged":         {listed + `echo '[{"Id":"sha256:b"}]';; esac`, `[{"Id":"sha256:b"}]`, 4},
+		"removed by force": {listed + `echo '[]'; echo 'Error: No such image' >&2; exit 1;; esac`, "[]", 4},
+		"listed": {strings.Replace(strings.Replace(listed, "echo sha256:a", "echo sha256:a; echo sha256:b", 1),
+			`"inspect 1 sha256:a"`, `"inspect 1 sha256:a sha256:b"`, 1) + `exit 9;; esac`, "", 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, errs, code := sh(t, "("+objectsScript+"\n); r=$?; printf '|%s' $(wc -l < calls); exit $r", map[string]string{"docker": tt.docker})
+			want := "kamal" + objectsSeparator + strings.TrimRight(inspected, "\n") + objectsSeparator + objectsSeparator + tt.left
+			if full := fmt.Sprintf("%s|%d", want, tt.calls); code != 0 || out != full || errs != "" {
+				t.Fatalf("exit code %d, %q, want %q, %q", code, out, full, errs)
+			}
+			s := &Snapshot{}
+			if err := parseObjects([]byte(want), s); err != nil {
+				t.Fatal(err)
+			}
+			if found := s.Image("sha256:b") != nil; found != (name == "untagged") || len(s.Containers) != 1 || s.Image("sha256:a") == nil {
+				t.Errorf("containers %+v, images %+v", s.Containers, s.Images)
+			}
+		})
 	}
 }
 

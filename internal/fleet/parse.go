@@ -20,6 +20,9 @@ func parseSnapshot(server string, steps []sshexec.StepResult) (*Snapshot, error)
 	}
 	s.Facts = parseFacts(string(steps[stepFacts].Stdout))
 	s.Docker = parseDocker(steps[stepDocker])
+	if free, ok := parseFree(string(steps[stepDocker].Stdout)); ok {
+		s.Facts.DiskFree = free
+	}
 	parseDockerd(string(steps[stepDockerd].Stdout), &s.Facts, &s.Docker)
 	s.Docker.DaemonJSON = string(steps[stepDaemon].Stdout)
 	for _, i := range []int{stepDockerd, stepDaemon, stepMarks, stepCertificates, stepEnvFiles, stepSecretFiles, stepFirewall} {
@@ -92,13 +95,26 @@ func parseDocker(step sshexec.StepResult) Docker {
 		return d
 	}
 	f := strings.Split(lines[1], "\t")
-	if len(f) == 4 && f[0] != "" {
+	if len(f) >= 4 && f[0] != "" {
 		d.Running, d.Version, d.LoggingDriver, d.Arch = true, f[0], f[1], goArch(f[2])
 		d.Swarm = f[3] != "inactive" && f[3] != ""
 	} else {
 		d.Failure = strings.TrimSpace(string(step.Stderr))
 	}
 	return d
+}
+
+// parseFree is the least that is free of the disks that dockerScript looked at;
+// false where it looked at none, as where docker doesn't run.
+func parseFree(out string) (bytes int64, ok bool) {
+	for line := range strings.Lines(out) {
+		text, isFree := strings.CutPrefix(strings.TrimRight(line, "\n"), "free\t")
+		// df's heading is no number.
+		if kib, err := strconv.ParseInt(text, 10, 64); isFree && err == nil && (!ok || kib<<10 < bytes) {
+			bytes, ok = kib<<10, true
+		}
+	}
+	return bytes, ok
 }
 
 // goArch turns uname's word for an architecture into the one of image platforms.

@@ -98,7 +98,7 @@ type Facts struct {
 	Available int64
 	Swap      int64
 	SwapFree  int64
-	DiskFree  int64 // where docker keeps its data
+	DiskFree  int64 // where docker keeps its data; the least, if that is on several disks
 	BootID    string
 	Home      string // the SSH user's
 	User      string // the SSH user

@@ -101,11 +101,11 @@ func (m accessoryModel) spec(ctx context.Context) (accessory.Spec, diag.Diagnost
 	}
 	s := accessory.Spec{
 		Service: m.Service.ValueString(), Name: m.Name.ValueString(), Image: m.Image.ValueString(), PullAlways: m.Pull.ValueString() == "always",
-		Command: stringList(ctx, m.Command), Env: stringMap(ctx, m.Env), AsFiles: stringSet(ctx, m.SecretsAsFiles), Ports: stringList(ctx, m.Ports),
-		Volumes: stringList(ctx, m.Volumes), Directories: stringList(ctx, m.Directories), Labels: stringMap(ctx, m.Labels),
-		LogDriver: logging.Driver.ValueString(), LogOptions: stringMap(ctx, logging.Options),
-		Memory: bytes(m.Memory), CPUs: m.CPUs.ValueFloat64(), Options: options.options(ctx),
-		Network: m.Network.ValueString(), Ready: accessory.Ready{Command: stringList(ctx, ready.Command), Port: int(ready.Port.ValueInt64()), Delay: settled},
+		Command: stringList(m.Command), Env: stringMap(m.Env), AsFiles: stringSet(m.SecretsAsFiles), Ports: stringList(m.Ports),
+		Volumes: stringList(m.Volumes), Directories: stringList(m.Directories), Labels: stringMap(m.Labels),
+		LogDriver: logging.Driver.ValueString(), LogOptions: stringMap(logging.Options),
+		Memory: bytes(m.Memory), CPUs: m.CPUs.ValueFloat64(), Options: options.options(),
+		Network: m.Network.ValueString(), Ready: accessory.Ready{Command: stringList(ready.Command), Port: int(ready.Port.ValueInt64()), Delay: settled},
 		AppPort: int(m.AppPort.ValueInt64()), Health: health.health(),
 		StopTimeout: duration(m.StopTimeout), DeployTimeout: duration(m.DeployTimeout), DrainTimeout: duration(m.DrainTimeout),
 		DeleteData: m.DeleteData.ValueBool(),

@@ -2,6 +2,8 @@ package provider
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -40,7 +42,16 @@ func (r *accessoryResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 	if state != nil {
 		before, versionBefore = state.SecretDigests, state.SecretsVersion
 		if known {
-			warnLost(set, before, &resp.Diagnostics)
+			var ofVariables, ofFiles []string
+			for _, name := range slices.Sorted(maps.Keys(before.Elements())) {
+				if isFilePath(name) {
+					ofFiles = append(ofFiles, name)
+				} else {
+					ofVariables = append(ofVariables, name)
+				}
+			}
+			checkLost(ctx, req.Private, path.Root("secrets"), variables, ofVariables, withSecrets, &resp.Diagnostics)
+			checkLost(ctx, req.Private, path.Root("files"), files, ofFiles, "Give each file of them its secret_content, as it is on the server.", &resp.Diagnostics)
 		}
 	}
 	if state == nil || !plan.Ports.Equal(state.Ports) {

@@ -67,6 +67,7 @@ func (r *accessoryResource) Create(ctx context.Context, req resource.CreateReque
 	plan.describe()
 	plan.setState(*st)
 	plan.SecretDigests = digestsOf(keepSalt(ctx, resp.Private, resp.Private, &resp.Diagnostics), secrets)
+	keepGiven(ctx, secrets, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(r.deps.savePins(ctx, resp.Private, []string{server})...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, plan.identity())...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
@@ -147,6 +148,7 @@ func (r *accessoryResource) Update(ctx context.Context, req resource.UpdateReque
 	secrets := r.takeSecrets(ctx, req.Config, &spec, &resp.Diagnostics)
 	if !plan.Container.IsUnknown() {
 		plan.SecretDigests = state.SecretDigests
+		keepGiven(ctx, secrets, resp.Private, &resp.Diagnostics)
 		// Only what counts at the next replacement has changed: timeouts, health check, port.
 		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 		return
@@ -173,6 +175,7 @@ func (r *accessoryResource) Update(ctx context.Context, req resource.UpdateReque
 	}
 	plan.setState(*st)
 	plan.SecretDigests = digestsOf(keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), secrets)
+	keepGiven(ctx, secrets, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 

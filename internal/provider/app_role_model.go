@@ -95,8 +95,8 @@ func (m appRoleModel) role() kamal.Role {
 }
 
 // importID is the id to import the role by.
-func (m appRoleModel) importID(ctx context.Context) string {
-	return roleID(m.role()) + "@" + strings.Join(stringList(ctx, m.Servers), ",")
+func (m appRoleModel) importID() string {
+	return roleID(m.role()) + "@" + strings.Join(stringList(m.Servers), ",")
 }
 
 func roleID(r kamal.Role) string {
@@ -125,12 +125,12 @@ func (m appRoleModel) spec(ctx context.Context) (approle.Spec, diag.Diagnostics)
 	limit, percent := parseLimit(boot.Limit.ValueString())
 	return approle.Spec{
 		Role: m.role(), Image: m.Image.ValueString(), PullAlways: m.Pull.ValueString() == "always",
-		Command: stringList(ctx, m.Command), Env: stringMap(ctx, m.Env),
-		AsFiles: stringSet(ctx, m.SecretsAsFiles),
+		Command: stringList(m.Command), Env: stringMap(m.Env),
+		AsFiles: stringSet(m.SecretsAsFiles),
 		AppPort: int(m.AppPort.ValueInt64()), Health: health.health(), ReadinessDelay: duration(m.ReadinessDelay),
-		Volumes: stringList(ctx, m.Volumes), Labels: stringMap(ctx, m.Labels),
-		LogDriver: logging.Driver.ValueString(), LogOptions: stringMap(ctx, logging.Options),
-		Memory: max(memory, 0), CPUs: m.CPUs.ValueFloat64(), Verify: stringList(ctx, m.Verify),
+		Volumes: stringList(m.Volumes), Labels: stringMap(m.Labels),
+		LogDriver: logging.Driver.ValueString(), LogOptions: stringMap(logging.Options),
+		Memory: max(memory, 0), CPUs: m.CPUs.ValueFloat64(), Verify: stringList(m.Verify),
 		StopTimeout: duration(m.StopTimeout), DeployTimeout: duration(m.DeployTimeout), DrainTimeout: duration(m.DrainTimeout),
 		Boot: approle.Boot{StopFirst: boot.Order.ValueString() == "stop_first", Limit: limit, Percent: percent,
 			Wait: duration(boot.Wait), Halt: boot.OnFailure.ValueString() == "halt"},
@@ -295,66 +295,4 @@ func (m *appRoleModel) take(s, prior approle.Spec) {
 			m.CPUs = types.Float64Value(s.CPUs)
 		}
 	}
-}
-
-// stringList is a list of strings in which everything is known; nil for null.
-func stringList(ctx context.Context, l types.List) []string {
-	if l.IsNull() || l.IsUnknown() {
-		return nil
-	}
-	var out []string
-	l.ElementsAs(ctx, &out, false)
-	return out
-}
-
-// stringSet is a set of strings in which everything is known, in order; nil for null.
-func stringSet(ctx context.Context, s types.Set) []string {
-	if s.IsNull() || s.IsUnknown() {
-		return nil
-	}
-	var out []string
-	s.ElementsAs(ctx, &out, false)
-	slices.Sort(out)
-	return out
-}
-
-// stringMap is a map of strings in which everything is known; nil for null.
-func stringMap(ctx context.Context, m types.Map) map[string]string {
-	if m.IsNull() || m.IsUnknown() {
-		return nil
-	}
-	var out map[string]string
-	m.ElementsAs(ctx, &out, false)
-	return out
-}
-
-// listValue, setValue and mapValue are null for what is empty: the schemas refuse empty
-// collections, so that null is the only way to say nothing.
-func listValue(list []string) types.List {
-	if len(list) == 0 {
-		return types.ListNull(types.StringType)
-	}
-	elems := make([]attr.Value, len(list))
-	for i, s := range list {
-		elems[i] = types.StringValue(s)
-	}
-	return types.ListValueMust(types.StringType, elems)
-}
-
-func setValue(list []string) types.Set {
-	if len(list) == 0 {
-		return types.SetNull(types.StringType)
-	}
-	return types.SetValueMust(types.StringType, listValue(list).Elements())
-}
-
-func mapValue(m map[string]string) types.Map {
-	if len(m) == 0 {
-		return types.MapNull(types.StringType)
-	}
-	elems := make(map[string]attr.Value, len(m))
-	for k, v := range m {
-		elems[k] = types.StringValue(v)
-	}
-	return types.MapValueMust(types.StringType, elems)
 }

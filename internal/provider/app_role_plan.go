@@ -2,6 +2,8 @@ package provider
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -43,17 +45,17 @@ func (r *appRoleResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	if state != nil {
 		before, versionBefore = state.SecretDigests, state.SecretsVersion
 		if known {
-			warnLost(set, before, &resp.Diagnostics)
+			checkLost(ctx, req.Private, path.Root("secrets"), set, slices.Sorted(maps.Keys(before.Elements())), withSecrets, &resp.Diagnostics)
 		}
 	}
 	// The framework marks computed values as unknown exactly where the
 	// configuration changes something; a roll-out because of drift is ours to see.
-	changes := state == nil || plan.ID.IsUnknown() || plan.rollsOut(*state)
+	changes := state == nil || plan.ID.IsUnknown() || plan.rollsOut(ctx, *state)
 	digests := planDigests(set, known, before, salt(ctx, req.Private, &resp.Diagnostics), plan.SecretsVersion, versionBefore, changes)
 	plan.SecretDigests = digests.digests
 
 	plan.describe()
-	plan.Instances = plan.plannedInstances(state, digests.differ)
+	plan.Instances = plan.plannedInstances(ctx, state, digests.differ)
 	will := func(name string, v attr.Value) {
 		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root(name), v)...)
 	}
@@ -68,7 +70,7 @@ func (r *appRoleResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 // be done, else for each server what is known already. Container ids are
 // unknown for all servers then, because a container that dies between plan and
 // apply gets another one too.
-func (m appRoleModel) plannedInstances(state *appRoleModel, secretsDiffer bool) types.Map {
+func (m appRoleModel) plannedInstances(ctx context.Context, state *appRoleModel, secretsDiffer bool) types.Map {
 	unknown := types.MapUnknown(types.ObjectType{AttrTypes: instanceTypes})
 	if m.Servers.IsUnknown() {
 		return unknown
@@ -78,7 +80,7 @@ func (m appRoleModel) plannedInstances(state *appRoleModel, secretsDiffer bool) 
 			return unknown
 		}
 	}
-	if state != nil && !secretsDiffer && !m.rollsOut(*state) {
+	if state != nil && !secretsDiffer && !m.rollsOut(ctx, *state) {
 		return state.Instances
 	}
 	noDrift := types.ListValueMust(types.StringType, []attr.Value{})
@@ -102,8 +104,8 @@ func (m appRoleModel) plannedInstances(state *appRoleModel, secretsDiffer bool) 
 // rollsOut says that an apply has something to do on a server: the
 // configuration changes what a container is, or a server isn't as the state's
 // configuration has it.
-func (m appRoleModel) rollsOut(state appRoleModel) bool {
-	if m.changesContainers(state) || m.Servers.IsUnknown() {
+func (m appRoleModel) rollsOut(ctx context.Context, state appRoleModel) bool {
+	if m.changesContainers(ctx, state) || m.Servers.IsUnknown() {
 		return true
 	}
 	servers := m.Servers.Elements()
@@ -124,15 +126,15 @@ func (m appRoleModel) rollsOut(state appRoleModel) bool {
 	return false
 }
 
-// changesContainers says that the configuration differs in what a container is made of.
-func (m appRoleModel) changesContainers(state appRoleModel) bool {
-	for _, p := range [][2]attr.Value{
-		{m.Image, state.Image}, {m.Command, state.Command}, {m.Env, state.Env}, {m.SecretsAsFiles, state.SecretsAsFiles}, {m.Labels, state.Labels},
-		{m.Volumes, state.Volumes}, {m.Logging, state.Logging}, {m.Memory, state.Memory}, {m.CPUs, state.CPUs},
-	} {
-		if !p[0].Equal(p[1]) {
+// changesContainers says that the configuration differs in what a container is
+// made of, whatever its spelling.
+func (m appRoleModel) changesContainers(ctx context.Context, state appRoleModel) bool {
+	for _, v := range []attr.Value{m.Image, m.Command, m.Env, m.SecretsAsFiles, m.Labels, m.Volumes, m.Logging, m.Memory, m.CPUs} {
+		if !fullyKnown(ctx, v) {
 			return true
 		}
 	}
-	return false
+	now, diags := m.spec(ctx)
+	was, more := state.spec(ctx)
+	return diags.HasError() || more.HasError() || len(now.Changes(was)) > 0
 }

@@ -65,9 +65,9 @@ func (r *appRoleResource) Create(ctx context.Context, req resource.CreateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	servers := stringList(ctx, plan.Servers)
+	servers := stringList(plan.Servers)
 	report, err := approle.Deploy(ctx, r.deps.fleet, approle.Deployment{
-		Spec: spec, Servers: servers, Create: true, ImportID: plan.importID(ctx)})
+		Spec: spec, Servers: servers, Create: true, ImportID: plan.importID()})
 	r.warn(&resp.Diagnostics, report.Warnings)
 	r.deps.addError(&resp.Diagnostics, "deploy "+spec.Role.Prefix(), "", err)
 	if err != nil && len(report.Instances) == 0 {
@@ -76,6 +76,7 @@ func (r *appRoleResource) Create(ctx context.Context, req resource.CreateRequest
 	plan.describe()
 	plan.setInstances(report.Instances)
 	plan.SecretDigests = digestsOf(keepSalt(ctx, resp.Private, resp.Private, &resp.Diagnostics), spec.Secrets)
+	keepGiven(ctx, spec.Secrets, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(r.deps.savePins(ctx, resp.Private, servers)...)
 	resp.Diagnostics.Append(resp.Identity.Set(ctx, plan.identity())...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
@@ -100,7 +101,7 @@ func (r *appRoleResource) Read(ctx context.Context, req resource.ReadRequest, re
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
-	servers, recorded := stringList(ctx, m.Servers), m.recorded()
+	servers, recorded := stringList(m.Servers), m.recorded()
 	seen := map[string]approle.Observed{}
 	kept := map[string]attr.Value{}
 	found := false
@@ -185,6 +186,7 @@ func (r *appRoleResource) Update(ctx context.Context, req resource.UpdateRequest
 	secrets := r.secrets(ctx, req.Config, &resp.Diagnostics)
 	if plan.Instances.Equal(state.Instances) {
 		plan.SecretDigests = state.SecretDigests
+		keepGiven(ctx, secrets, resp.Private, &resp.Diagnostics)
 		// Only what counts at the next deploy has changed: timeouts, health check, order.
 		resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 		return
@@ -195,10 +197,10 @@ func (r *appRoleResource) Update(ctx context.Context, req resource.UpdateRequest
 		return
 	}
 	spec.Secrets = secrets
-	servers, before := stringList(ctx, plan.Servers), stringList(ctx, state.Servers)
+	servers, before := stringList(plan.Servers), stringList(state.Servers)
 	leaving, joining := without(before, servers), without(servers, before)
 	report, err := approle.Deploy(ctx, r.deps.fleet, approle.Deployment{
-		Spec: spec, Servers: servers, Joining: joining, Leaving: leaving, Recorded: state.recorded(), ImportID: plan.importID(ctx)})
+		Spec: spec, Servers: servers, Joining: joining, Leaving: leaving, Recorded: state.recorded(), ImportID: plan.importID()})
 	r.warn(&resp.Diagnostics, report.Warnings)
 	resp.Diagnostics.Append(r.deps.savePins(ctx, resp.Private, servers)...)
 	if err != nil {
@@ -230,6 +232,7 @@ func (r *appRoleResource) Update(ctx context.Context, req resource.UpdateRequest
 	}
 	plan.setInstances(report.Instances)
 	plan.SecretDigests = digestsOf(keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), spec.Secrets)
+	keepGiven(ctx, spec.Secrets, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)
 }
 
@@ -248,7 +251,7 @@ func (r *appRoleResource) Delete(ctx context.Context, req resource.DeleteRequest
 	spec, diags := state.spec(ctx)
 	resp.Diagnostics.Append(diags...)
 	warnings, err := approle.Remove(ctx, r.deps.fleet, approle.Deployment{
-		Spec: spec, Servers: stringList(ctx, state.Servers), Recorded: state.recorded()})
+		Spec: spec, Servers: stringList(state.Servers), Recorded: state.recorded()})
 	r.warn(&resp.Diagnostics, warnings)
 	r.deps.addError(&resp.Diagnostics, "remove "+spec.Role.Prefix(), "", err)
 }

@@ -41,6 +41,9 @@ func newDeps(ctx context.Context, m providerModel, unknown bool, diags *diag.Dia
 	diags.Append(decode(ctx, m.SSH, &base)...)
 	overrides := map[string]sshModel{}
 	for server, v := range m.ServerOverrides.Elements() {
+		if v.IsNull() {
+			continue // not set
+		}
 		var over sshModel
 		diags.Append(decode(ctx, v, &over)...)
 		overrides[server] = over
@@ -67,6 +70,9 @@ func newDeps(ctx context.Context, m providerModel, unknown bool, diags *diag.Dia
 	d.fleet.KeepUnreachable = m.OnUnreachable.ValueString() == "keep"
 	d.fleet.Logins = docker.Logins{}
 	for host, v := range m.Registries.Elements() {
+		if v.IsNull() {
+			continue // not set
+		}
 		var r registryModel
 		diags.Append(decode(ctx, v, &r)...)
 		if r.Password.ValueString() == "" && !r.Password.IsUnknown() {

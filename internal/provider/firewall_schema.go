@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
-	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
@@ -18,7 +17,6 @@ import (
 )
 
 func firewallSchema(ctx context.Context) schema.Schema {
-	atLeastOne := []validator.List{listvalidator.SizeAtLeast(1)}
 	return schema.Schema{
 		MarkdownDescription: "Closes the ports that Docker publishes on a server, except those that are allowed.\n\n" +
 			"UFW and the like filter what is addressed to the server itself. A port that Docker publishes (`5432:5432`) is forwarded to a container and never passes them: " +
@@ -38,7 +36,7 @@ func firewallSchema(ctx context.Context) schema.Schema {
 				MarkdownDescription: serverDescription + " Another address, user or port of the same machine changes nothing on it. " +
 					"With the address of another machine that one is guarded, and the first keeps its firewall."},
 			"allow": schema.ListNestedAttribute{
-				Optional: true, Validators: atLeastOne,
+				Optional:            true,
 				MarkdownDescription: "Who may reach which published port. What is not allowed here is closed; without any rule, everything is.",
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 					"port": schema.StringAttribute{Required: true,
@@ -46,13 +44,13 @@ func firewallSchema(ctx context.Context) schema.Schema {
 					// No default of the schema's: the framework's time for them grows with the square of the rules.
 					"protocol": schema.StringAttribute{Optional: true, Validators: []validator.String{stringvalidator.OneOf("tcp", "udp")},
 						MarkdownDescription: "`tcp` or `udp`. Default: `tcp`."},
-					"sources": schema.ListAttribute{ElementType: types.StringType, Optional: true, Validators: atLeastOne,
+					"sources": schema.ListAttribute{ElementType: types.StringType, Optional: true, Validators: []validator.List{notEmpty{"leave sources out, or write null, for anywhere; take the rule out for nowhere"}},
 						MarkdownDescription: "Networks or addresses, IPv4 and IPv6, that may: `203.0.113.0/24`, `2001:db8::/32`, `198.51.100.7`. Default: anywhere."},
 					"description": schema.StringAttribute{Optional: true, Validators: []validator.String{stringvalidator.LengthBetween(1, 200)},
 						MarkdownDescription: "What the rule is for."},
 				}},
 			},
-			"interfaces": schema.ListAttribute{ElementType: types.StringType, Optional: true, Validators: atLeastOne,
+			"interfaces": schema.ListAttribute{ElementType: types.StringType, Optional: true, Validators: []validator.List{notEmpty{"leave interfaces out, or write null, for those of the default routes"}},
 				MarkdownDescription: "Network interfaces that are guarded. Default: those of the server's default routes. What comes in over others, say a private network, is not filtered."},
 			"allow_ipv6_userland_proxy": schema.BoolAttribute{Optional: true, Computed: true, Default: booldefault.StaticBool(false),
 				MarkdownDescription: "Accept that published ports can be reached over IPv6 past these rules, because Docker's userland proxy is on. Default: `false`."},

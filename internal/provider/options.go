@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"context"
 	"regexp"
 
 	"github.com/docker/go-units"
@@ -56,11 +55,11 @@ func optionsAttributes() map[string]schema.Attribute {
 	}
 	list := func(description string, validators ...validator.String) schema.ListAttribute {
 		return schema.ListAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: description,
-			Validators: []validator.List{listvalidator.SizeAtLeast(1), listvalidator.UniqueValues(), listvalidator.ValueStringsAre(validators...)}}
+			Validators: []validator.List{listvalidator.UniqueValues(), listvalidator.ValueStringsAre(validators...)}}
 	}
 	table := func(description string, key validator.String, values ...validator.String) schema.MapAttribute {
 		return schema.MapAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: description,
-			Validators: []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.KeysAre(key), mapvalidator.ValueStringsAre(values...)}}
+			Validators: []validator.Map{mapvalidator.KeysAre(key), mapvalidator.ValueStringsAre(values...)}}
 	}
 	matches := stringvalidator.RegexMatches
 	return map[string]schema.Attribute{
@@ -83,11 +82,11 @@ func optionsAttributes() map[string]schema.Attribute {
 }
 
 // options turns a model in which everything is known into plain values.
-func (m optionsModel) options(ctx context.Context) docker.Options {
+func (m optionsModel) options() docker.Options {
 	return docker.Options{
-		ShmSize: bytes(m.ShmSize), Ulimits: stringMap(ctx, m.Ulimits), User: m.User.ValueString(), Init: m.Init.ValueBool(), ReadOnly: m.ReadOnly.ValueBool(),
-		CapAdd: stringList(ctx, m.CapAdd), CapDrop: stringList(ctx, m.CapDrop), Sysctls: stringMap(ctx, m.Sysctls), Tmpfs: stringMap(ctx, m.Tmpfs),
-		AddHosts: stringList(ctx, m.AddHosts), SecurityOpt: stringList(ctx, m.SecurityOpt), Restart: m.Restart.ValueString(),
+		ShmSize: bytes(m.ShmSize), Ulimits: stringMap(m.Ulimits), User: m.User.ValueString(), Init: m.Init.ValueBool(), ReadOnly: m.ReadOnly.ValueBool(),
+		CapAdd: stringList(m.CapAdd), CapDrop: stringList(m.CapDrop), Sysctls: stringMap(m.Sysctls), Tmpfs: stringMap(m.Tmpfs),
+		AddHosts: stringList(m.AddHosts), SecurityOpt: stringList(m.SecurityOpt), Restart: m.Restart.ValueString(),
 	}
 }
 

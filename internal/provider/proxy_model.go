@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"context"
 	"net/netip"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -32,14 +31,14 @@ type proxyModel struct {
 }
 
 // spec is the model as the noun wants it. Everything in it is known and valid.
-func (m *proxyModel) spec(ctx context.Context) proxy.ContainerSpec {
+func (m *proxyModel) spec() proxy.ContainerSpec {
 	s := proxy.ContainerSpec{
 		Image: m.Image.ValueString(), Version: m.Version.ValueString(),
 		HTTPPort: int(m.HTTPPort.ValueInt64()), HTTPSPort: int(m.HTTPSPort.ValueInt64()),
 		MetricsPort: int(m.MetricsPort.ValueInt64()),
 		LogMaxSize:  m.LogMaxSize.ValueString(), Debug: m.Debug.ValueBool(),
 	}
-	for _, a := range stringList(ctx, m.BindAddresses) {
+	for _, a := range stringList(m.BindAddresses) {
 		if addr, err := netip.ParseAddr(a); err == nil {
 			s.BindAddresses = append(s.BindAddresses, addr)
 		}
@@ -49,7 +48,7 @@ func (m *proxyModel) spec(ctx context.Context) proxy.ContainerSpec {
 
 // refresh sets what the server shows. Where Docker does not run, nobody knows
 // more than that kamal-proxy doesn't either.
-func (m *proxyModel) refresh(ctx context.Context, snap *fleet.Snapshot) {
+func (m *proxyModel) refresh(snap *fleet.Snapshot) {
 	m.ID = m.Server
 	m.MachineID = types.StringValue(snap.Facts.MachineID)
 	have := proxy.ObserveContainer(snap)
@@ -71,7 +70,7 @@ func (m *proxyModel) refresh(ctx context.Context, snap *fleet.Snapshot) {
 		faults = append(faults, types.StringValue(f))
 	}
 	m.Faults = types.ListValueMust(types.StringType, faults)
-	m.refreshSpec(m.spec(ctx), have)
+	m.refreshSpec(m.spec(), have)
 }
 
 // refreshSpec takes over what the container runs with, but keeps a spelling

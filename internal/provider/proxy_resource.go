@@ -119,7 +119,7 @@ func (r *proxyResource) Create(ctx context.Context, req resource.CreateRequest, 
 	defer cancel()
 
 	name := plan.Server.ValueString()
-	snap, err := proxy.Ensure(ctx, r.deps.fleet, r.deps.fleet.Server(name), plan.spec(ctx), true)
+	snap, err := proxy.Ensure(ctx, r.deps.fleet, r.deps.fleet.Server(name), plan.spec(), true)
 	if err != nil {
 		r.deps.addError(&resp.Diagnostics, "boot kamal-proxy", name, err)
 		return
@@ -146,7 +146,7 @@ func (r *proxyResource) Read(ctx context.Context, req resource.ReadRequest, resp
 		resp.Diagnostics.AddError("Nothing to import", fmt.Sprintf("There is no kamal-proxy on %s. %s", name, snap.Docker.Failure))
 		return
 	}
-	m.refresh(ctx, snap)
+	m.refresh(snap)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 
@@ -168,7 +168,7 @@ func (r *proxyResource) Update(ctx context.Context, req resource.UpdateRequest, 
 		moved, err := r.moved(ctx, plan, state)
 		var snap *fleet.Snapshot
 		if err == nil {
-			snap, err = proxy.Ensure(ctx, r.deps.fleet, r.deps.fleet.Server(name), plan.spec(ctx), moved)
+			snap, err = proxy.Ensure(ctx, r.deps.fleet, r.deps.fleet.Server(name), plan.spec(), moved)
 		}
 		if err != nil {
 			r.deps.addError(&resp.Diagnostics, "update kamal-proxy", name, err)

@@ -93,7 +93,7 @@ func (m proxyRouteModel) importID(ctx context.Context) types.String {
 	if t.Service.IsUnknown() || !fullyKnown(ctx, m.Servers) {
 		return types.StringUnknown()
 	}
-	return types.StringValue(t.Service.ValueString() + "@" + strings.Join(stringList(ctx, m.Servers), ","))
+	return types.StringValue(t.Service.ValueString() + "@" + strings.Join(stringList(m.Servers), ","))
 }
 
 // route turns a model in which everything is known into plain values.
@@ -118,13 +118,13 @@ func (m proxyRouteModel) route(ctx context.Context) (proxy.Route, diag.Diagnosti
 	r := proxy.Route{
 		Service: t.Service.ValueString(), App: t.App.ValueString(), AppPort: int(t.AppPort.ValueInt64()), Health: health.health(),
 		DeployTimeout: duration(t.DeployTimeout), DrainTimeout: duration(t.DrainTimeout),
-		Hosts: stringList(ctx, m.Hosts), PathPrefixes: stringList(ctx, m.PathPrefixes), StripPathPrefix: m.StripPathPrefix.ValueBool(),
+		Hosts: stringList(m.Hosts), PathPrefixes: stringList(m.PathPrefixes), StripPathPrefix: m.StripPathPrefix.ValueBool(),
 		CanonicalHost: m.CanonicalHost.ValueString(), ForwardHeaders: m.ForwardHeaders.ValueBool(), ResponseTimeout: duration(m.ResponseTimeout),
 		Buffering: proxy.Buffering{
 			Requests: buffering.Requests.ValueBool(), Responses: buffering.Responses.ValueBool(), Memory: buffering.Memory.ValueInt64(),
 			MaxRequestBody: buffering.MaxRequestBody.ValueInt64(), MaxResponseBody: buffering.MaxResponseBody.ValueInt64(),
 		},
-		LogRequestHeaders: stringList(ctx, logHeaders.Request), LogResponseHeaders: stringList(ctx, logHeaders.Response),
+		LogRequestHeaders: stringList(logHeaders.Request), LogResponseHeaders: stringList(logHeaders.Response),
 	}
 	if !m.TLS.IsNull() {
 		r.TLS = &proxy.TLS{ACME: tls.ACME.ValueBool(), Staging: tls.Staging.ValueBool(), Redirect: tls.Redirect.ValueBool(),
@@ -208,8 +208,8 @@ func (m *proxyRouteModel) setInstances(r proxy.Route, observed map[string]*proxy
 
 // everywhere are the servers that the state knows of: those of the
 // configuration, and those where a change that failed has left the route.
-func (m proxyRouteModel) everywhere(ctx context.Context) []string {
-	servers := stringList(ctx, m.Servers)
+func (m proxyRouteModel) everywhere() []string {
+	servers := stringList(m.Servers)
 	var more []string
 	for s := range m.Instances.Elements() {
 		if !slices.Contains(servers, s) {
@@ -221,9 +221,9 @@ func (m proxyRouteModel) everywhere(ctx context.Context) []string {
 }
 
 // machines are the servers of everywhere with their machine-ids.
-func (m proxyRouteModel) machines(ctx context.Context) map[string]string {
+func (m proxyRouteModel) machines() map[string]string {
 	out := map[string]string{}
-	for _, s := range m.everywhere(ctx) {
+	for _, s := range m.everywhere() {
 		out[s] = ""
 		if o, ok := m.Instances.Elements()[s].(types.Object); ok {
 			if id, ok := o.Attributes()["machine_id"].(types.String); ok {

@@ -47,7 +47,7 @@ func (r *proxyRouteResource) ModifyPlan(ctx context.Context, req resource.Modify
 		prior, more := state.route(ctx)
 		resp.Diagnostics.Append(append(diags, more...)...)
 		plan.spellAs(ctx, *state, proxy.Diff(wanted, prior))
-		touches = plan.touches(ctx, *state, wanted, prior)
+		touches = plan.touches(*state, wanted, prior)
 	}
 	plan.ID = plan.importID(ctx)
 	if touches {
@@ -108,11 +108,11 @@ func (m *proxyRouteModel) spellAs(ctx context.Context, state proxyRouteModel, di
 
 // touches says that an apply has something to do on a server. The timeouts
 // don't count: kamal-proxy doesn't store them, they go with the next deploy.
-func (m proxyRouteModel) touches(ctx context.Context, state proxyRouteModel, wanted, prior proxy.Route) bool {
+func (m proxyRouteModel) touches(state proxyRouteModel, wanted, prior proxy.Route) bool {
 	if wanted.Service != prior.Service || len(proxy.Diff(wanted, prior)) > 0 {
 		return true
 	}
-	servers, instances := stringList(ctx, m.Servers), state.Instances.Elements()
+	servers, instances := stringList(m.Servers), state.Instances.Elements()
 	if len(servers) != len(instances) {
 		return true
 	}
@@ -143,10 +143,10 @@ func (m proxyRouteModel) plannedInstances(ctx context.Context, state *proxyRoute
 	}
 	machines := map[string]string{}
 	if state != nil {
-		machines = state.machines(ctx)
+		machines = state.machines()
 	}
 	elems := map[string]attr.Value{}
-	for _, s := range stringList(ctx, m.Servers) {
+	for _, s := range stringList(m.Servers) {
 		machine := types.StringUnknown()
 		if machines[s] != "" {
 			machine = types.StringValue(machines[s])

@@ -63,7 +63,7 @@ func (r *proxyRouteResource) Create(ctx context.Context, req resource.CreateRequ
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	servers := stringList(ctx, plan.Servers)
+	servers := stringList(plan.Servers)
 	report, err := proxy.ApplyRoute(ctx, r.deps.fleet, proxy.RouteChange{Route: route, Servers: servers, Create: true})
 	r.warn(&resp.Diagnostics, report.Warnings)
 	if err != nil {
@@ -99,7 +99,7 @@ func (r *proxyRouteResource) Read(ctx context.Context, req resource.ReadRequest,
 
 	prior, diags := m.route(ctx)
 	resp.Diagnostics.Append(diags...)
-	servers := m.everywhere(ctx)
+	servers := m.everywhere()
 	look := r.look(ctx, what, prior.Service, servers, m.Instances.Elements(), importing)
 	resp.Diagnostics.Append(look.diags...)
 	if resp.Diagnostics.HasError() {
@@ -212,10 +212,10 @@ func (r *proxyRouteResource) Update(ctx context.Context, req resource.UpdateRequ
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	servers := stringList(ctx, plan.Servers)
+	servers := stringList(plan.Servers)
 	report, err := proxy.ApplyRoute(ctx, r.deps.fleet, proxy.RouteChange{
-		Route: route, Was: prior.Service, Servers: servers, Known: state.machines(ctx),
-		Leaving: slices.DeleteFunc(state.everywhere(ctx), func(s string) bool { return slices.Contains(servers, s) }),
+		Route: route, Was: prior.Service, Servers: servers, Known: state.machines(),
+		Leaving: slices.DeleteFunc(state.everywhere(), func(s string) bool { return slices.Contains(servers, s) }),
 	})
 	r.warn(&resp.Diagnostics, report.Warnings)
 	resp.Diagnostics.Append(r.deps.savePins(ctx, resp.Private, servers)...)
@@ -252,7 +252,7 @@ func (r *proxyRouteResource) Delete(ctx context.Context, req resource.DeleteRequ
 
 	route, diags := state.route(ctx)
 	resp.Diagnostics.Append(diags...)
-	warnings, err := proxy.RemoveRoute(ctx, r.deps.fleet, route, state.everywhere(ctx))
+	warnings, err := proxy.RemoveRoute(ctx, r.deps.fleet, route, state.everywhere())
 	r.warn(&resp.Diagnostics, warnings)
 	r.deps.addError(&resp.Diagnostics, "remove the route "+route.Service, "", err)
 }

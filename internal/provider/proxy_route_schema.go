@@ -79,15 +79,15 @@ func proxyRouteAttributes() map[string]schema.Attribute {
 				"To another service the route moves in one step on each server; where it keeps a host, visitors of that host get a 404 for about a tenth of a second, the time between two commands.",
 			Attributes: routeTargetAttributes()},
 		"servers": schema.ListAttribute{Required: true, ElementType: types.StringType,
-			Validators: []validator.List{listvalidator.SizeAtLeast(1), listvalidator.ValueStringsAre(serverValidator{})},
+			Validators: []validator.List{notEmpty{noServers}, listvalidator.ValueStringsAre(serverValidator{})},
 			MarkdownDescription: "The servers whose kamal-proxy gets the route: `[user@]address[:port]`, or aliases of the SSH configuration. " +
 				"A container of the service must run on each of them; take it from the role's `servers`."},
 		"hosts": schema.ListAttribute{Optional: true, ElementType: types.StringType,
-			Validators: []validator.List{listvalidator.SizeAtLeast(1), listvalidator.UniqueValues(), listvalidator.ValueStringsAre(hostValidator{})},
+			Validators: []validator.List{notEmpty{"leave hosts out, or write null, for any host that no other route has"}, listvalidator.UniqueValues(), listvalidator.ValueStringsAre(hostValidator{})},
 			MarkdownDescription: "Domain names: `shop.example.com`, `*.example.com`. Default: any host that no other route has. " +
 				"A host and path that another service has is refused before anything is changed; one that another route of the provider has is waited for (30 seconds), as that route may be giving it up in the same apply."},
 		"path_prefixes": schema.ListAttribute{Optional: true, Computed: true, Default: listdefault.StaticValue(defaultPathPrefixes), ElementType: types.StringType,
-			Validators: []validator.List{listvalidator.SizeAtLeast(1), listvalidator.UniqueValues(),
+			Validators: []validator.List{notEmpty{`leave path_prefixes out, or write ["/"], for all paths`}, listvalidator.UniqueValues(),
 				listvalidator.ValueStringsAre(stringvalidator.RegexMatches(pathPrefixPattern, "must begin with / and have no query"))},
 			MarkdownDescription: "Paths that the service is below: `/api`. The longest that fits wins. Default: `[\"/\"]`."},
 		"strip_path_prefix": schema.BoolAttribute{Optional: true, Computed: true, Default: booldefault.StaticBool(true),

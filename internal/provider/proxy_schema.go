@@ -46,7 +46,7 @@ func proxyResourceSchema(ctx context.Context) schema.Schema {
 			"https_port": schema.Int64Attribute{Optional: true, Computed: true, Default: int64default.StaticInt64(int64(d.HTTPSPort)), Validators: []validator.Int64{port},
 				MarkdownDescription: "The server's port for HTTPS. Default: `443`."},
 			"bind_addresses": schema.ListAttribute{Optional: true, ElementType: types.StringType,
-				Validators:          []validator.List{listvalidator.SizeAtLeast(1), listvalidator.UniqueValues(), listvalidator.ValueStringsAre(ipAddress)},
+				Validators:          []validator.List{notEmpty{"leave bind_addresses out, or write null, for all addresses"}, listvalidator.UniqueValues(), listvalidator.ValueStringsAre(ipAddress)},
 				MarkdownDescription: "The server's own IP addresses to publish the ports on, IPv4 or IPv6. Default: all of them."},
 			"metrics_port": schema.Int64Attribute{Optional: true, Validators: []validator.Int64{port},
 				MarkdownDescription: "Port for Prometheus metrics, reachable by containers in the network `kamal` only. Default: none."},

@@ -3,17 +3,12 @@ package provider
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
-	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
-	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
-	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
@@ -27,10 +22,9 @@ const saltKey = "salt"
 func secretsAttributes() map[string]schema.Attribute {
 	return map[string]schema.Attribute{
 		"secrets": schema.MapAttribute{Optional: true, WriteOnly: true, Sensitive: true, ElementType: types.StringType,
-			Validators: []validator.Map{mapvalidator.SizeAtLeast(1)},
 			MarkdownDescription: "Secret environment variables. Write-only: neither plan nor state holds them. They arrive byte for byte as given. " +
 				"Take them from ephemeral variables or resources; a literal, and a variable that is only `sensitive`, are in the plan file."},
-		"secrets_as_files": schema.SetAttribute{Optional: true, ElementType: types.StringType, Validators: []validator.Set{setvalidator.SizeAtLeast(1)},
+		"secrets_as_files": schema.SetAttribute{Optional: true, ElementType: types.StringType,
 			MarkdownDescription: "Names of `secrets` that the container gets as files `/run/secrets/NAME` and not as variables, for images that read `NAME_FILE` (`POSTGRES_PASSWORD_FILE`): `docker inspect` doesn't show their values then. " +
 				"The variable `NAME_FILE` is set to the file's path, unless `env` sets it. Every user of the container can read the files; on the server only root and the SSH user reach them."},
 		"secrets_version": schema.StringAttribute{Optional: true,
@@ -59,6 +53,9 @@ func configSecrets(ctx context.Context, config tfsdk.Config, diags *diag.Diagnos
 			set[name] = ""
 			continue
 		}
+		if s.IsNull() {
+			continue // not set
+		}
 		set[name] = s.ValueString()
 	}
 	if m.IsNull() {
@@ -75,7 +72,7 @@ func configAsFiles(ctx context.Context, config tfsdk.Config, diags *diag.Diagnos
 	if !fullyKnown(ctx, s) {
 		return nil, false
 	}
-	return stringSet(ctx, s), true
+	return stringSet(s), true
 }
 
 // secrets are those of the configuration, checked and registered for redaction.
@@ -165,23 +162,50 @@ func planDigests(set secret.Set, known bool, state types.Map, salt []byte, versi
 			elems[name] = types.StringUnknown()
 		}
 	}
+	if len(elems) == 0 {
+		return digestPlan{digests: types.MapNull(types.StringType), differ: differ}
+	}
 	return digestPlan{digests: types.MapValueMust(types.StringType, elems), differ: differ}
 }
 
-// warnLost names the secrets that the containers have and the configuration
-// hasn't, as after an import with a generated configuration.
-func warnLost(set secret.Set, state types.Map, diags *diag.Diagnostics) {
+// givenKey is the private state's key that says that an apply has got the
+// secrets from the configuration, and not an import from the server.
+const givenKey = "secrets_given"
+
+// keepGiven notes that an apply with secrets in its configuration went well.
+func keepGiven(ctx context.Context, set secret.Set, to privateWriter, diags *diag.Diagnostics) {
+	if set != nil {
+		diags.Append(to.SetKey(ctx, givenKey, []byte("true"))...)
+	}
+}
+
+// checkLost tells of the secrets that the containers have and the configuration
+// hasn't. A generated configuration has secrets = null, whatever there was to
+// import: where no apply has ever got them from a configuration, that is an
+// error, as nobody has said that they shall go. hint says what to write.
+func checkLost(ctx context.Context, private privateReader, at path.Path, set secret.Set, names []string, hint string, diags *diag.Diagnostics) {
+	given, d := private.GetKey(ctx, givenKey)
+	diags.Append(d...)
 	var gone []string
-	for _, name := range slices.Sorted(maps.Keys(state.Elements())) {
+	for _, name := range names {
 		if _, ok := set[name]; !ok {
 			gone = append(gone, name)
 		}
 	}
-	if len(gone) > 0 {
-		diags.AddAttributeWarning(path.Root("secrets"), "Secrets will be taken away",
-			"The containers run with these secrets, and the configuration doesn't have them: "+strings.Join(gone, ", ")+". Applying takes them away.")
+	list := strings.Join(gone, ", ")
+	switch {
+	case len(gone) == 0:
+	case set == nil && len(given) == 0:
+		diags.AddAttributeError(at, "Secrets that the configuration doesn't have",
+			"The containers run with "+list+", and nothing is configured in their place, as in a generated configuration: they would be taken away. "+hint)
+	default:
+		diags.AddAttributeWarning(at, "Secrets will be taken away",
+			"The containers run with these secrets, and the configuration doesn't have them: "+list+". Applying takes them away.")
 	}
 }
+
+// withSecrets is what to write for secrets that an import found.
+const withSecrets = "Give their values in secrets; secrets = {} takes all of them away."
 
 // salt is the salt in a private state, nil where there is none.
 func salt(ctx context.Context, private privateReader, diags *diag.Diagnostics) []byte {

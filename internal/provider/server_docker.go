@@ -68,7 +68,7 @@ func dockerAttribute() schema.SingleNestedAttribute {
 	d := server.Default.Docker
 	list := func(description string, pattern *regexp.Regexp, form string) schema.ListAttribute {
 		return schema.ListAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: description,
-			Validators: []validator.List{listvalidator.SizeAtLeast(1), listvalidator.UniqueValues(),
+			Validators: []validator.List{listvalidator.UniqueValues(),
 				listvalidator.ValueStringsAre(stringvalidator.RegexMatches(pattern, form))}}
 	}
 	return schema.SingleNestedAttribute{
@@ -172,14 +172,14 @@ func (m *swapModel) swap() *server.Swap {
 
 // spec is the model as the noun wants it. before is the state, nil for a
 // create: what it has set and the model no longer wants is taken away.
-func (m *serverModel) spec(ctx context.Context, before *serverModel) server.Spec {
+func (m *serverModel) spec(before *serverModel) server.Spec {
 	s := server.Spec{Swap: m.Swap.swap(), Docker: server.Docker{
 		Install:     m.Docker.Install.ValueBool(),
 		Script:      m.Docker.InstallScript.ValueString(),
 		LogMaxSize:  m.Docker.LogMaxSize.ValueString(),
 		LogMaxFile:  m.Docker.LogMaxFile.ValueInt64(),
 		LiveRestore: m.Docker.LiveRestore.ValueBool(),
-		Mirrors:     stringList(ctx, m.Docker.Mirrors), Insecure: stringList(ctx, m.Docker.Insecure),
+		Mirrors:     stringList(m.Docker.Mirrors), Insecure: stringList(m.Docker.Insecure),
 		Keys: m.Docker.daemonKeys(),
 	}}
 	if before == nil {
@@ -193,10 +193,10 @@ func (m *serverModel) spec(ctx context.Context, before *serverModel) server.Spec
 			s.Docker.NoKeys = append(s.Docker.NoKeys, key)
 		}
 	}
-	if before.Docker != nil && !before.Docker.Mirrors.IsNull() && m.Docker.Mirrors.IsNull() {
+	if before.Docker != nil && isSet(before.Docker.Mirrors) && !isSet(m.Docker.Mirrors) {
 		s.Docker.NoKeys = append(s.Docker.NoKeys, "registry-mirrors")
 	}
-	if before.Docker != nil && !before.Docker.Insecure.IsNull() && m.Docker.Insecure.IsNull() {
+	if before.Docker != nil && isSet(before.Docker.Insecure) && !isSet(m.Docker.Insecure) {
 		s.Docker.NoKeys = append(s.Docker.NoKeys, "insecure-registries")
 	}
 	return s
@@ -204,7 +204,7 @@ func (m *serverModel) spec(ctx context.Context, before *serverModel) server.Spec
 
 // refreshDocker sets the settings that daemon.json has. Keys that can't be set
 // there keep what was wanted, or a server that logs to journald would differ for good.
-func (m *serverModel) refreshDocker(ctx context.Context, s *fleet.Snapshot) error {
+func (m *serverModel) refreshDocker(s *fleet.Snapshot) error {
 	if m.Docker == nil { // an import
 		d := server.Default.Docker
 		m.Docker = &dockerModel{
@@ -232,8 +232,8 @@ func (m *serverModel) refreshDocker(ctx context.Context, s *fleet.Snapshot) erro
 		m.Docker.LiveRestore = types.BoolValue(d.LiveRestore != nil && *d.LiveRestore)
 	}
 	if d.Registries {
-		refreshList(ctx, &m.Docker.Mirrors, d.Mirrors)
-		refreshList(ctx, &m.Docker.Insecure, d.Insecure)
+		refreshList(&m.Docker.Mirrors, d.Mirrors)
+		refreshList(&m.Docker.Insecure, d.Insecure)
 	}
 	if d.Others {
 		m.Docker.refreshKeys(d)
@@ -241,9 +241,12 @@ func (m *serverModel) refreshDocker(ctx context.Context, s *fleet.Snapshot) erro
 	return nil
 }
 
+// isSet says that a list says something: an empty one doesn't.
+func isSet(l types.List) bool { return len(l.Elements()) > 0 }
+
 // refreshList is what a list is in the file, if it is managed and means something else.
-func refreshList(ctx context.Context, managed *types.List, is []string) {
-	if !managed.IsNull() && !server.SameRegistries(stringList(ctx, *managed), is) {
+func refreshList(managed *types.List, is []string) {
+	if isSet(*managed) && !server.SameRegistries(stringList(*managed), is) {
 		*managed = listValue(is)
 	}
 }

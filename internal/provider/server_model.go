@@ -1,8 +1,6 @@
 package provider
 
 import (
-	"context"
-
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
@@ -37,7 +35,7 @@ type serverIdentity struct {
 // refresh sets what the server shows. Where Docker does not run, what only it
 // could tell stays as it was. The error says that daemon.json can't be read;
 // everything else is set all the same.
-func (m *serverModel) refresh(ctx context.Context, s *fleet.Snapshot, hostKey string) error {
+func (m *serverModel) refresh(s *fleet.Snapshot, hostKey string) error {
 	m.ID = m.Server
 	if m.RemoveDockerOnDestroy.IsNull() {
 		m.RemoveDockerOnDestroy = types.BoolValue(false)
@@ -49,7 +47,7 @@ func (m *serverModel) refresh(ctx context.Context, s *fleet.Snapshot, hostKey st
 	}
 	m.facts(s, hostKey)
 	m.refreshSwap(s.Facts)
-	return m.refreshDocker(ctx, s)
+	return m.refreshDocker(s)
 }
 
 func (m *serverModel) facts(s *fleet.Snapshot, hostKey string) {

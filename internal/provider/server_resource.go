@@ -107,7 +107,7 @@ func (r *serverResource) Create(ctx context.Context, req resource.CreateRequest,
 
 	name := plan.Server.ValueString()
 	r.deps.waitForBoot(name, bootWait(timeout))
-	done, err := server.Apply(ctx, r.deps.fleet.Server(name), plan.spec(ctx, nil))
+	done, err := server.Apply(ctx, r.deps.fleet.Server(name), plan.spec(nil))
 	if err != nil {
 		r.deps.addError(&resp.Diagnostics, "set up the server", name, err)
 		return
@@ -135,7 +135,7 @@ func (r *serverResource) Read(ctx context.Context, req resource.ReadRequest, res
 		r.deps.addWarning(&resp.Diagnostics, fmt.Sprintf("Another machine answers as %s", name),
 			fmt.Sprintf("It was machine %s before and is %s now. The plan sets the new one up; what ran on the old one is not there.", was, snap.Facts.MachineID))
 	}
-	if err := m.refresh(ctx, snap, r.deps.fleet.Server(name).HostKey()); err != nil {
+	if err := m.refresh(snap, r.deps.fleet.Server(name).HostKey()); err != nil {
 		r.deps.addWarning(&resp.Diagnostics, "Docker's configuration is not readable on "+name,
 			fmt.Sprintf("%v. An apply leaves it as it is and says so.", err))
 	}
@@ -160,7 +160,7 @@ func (r *serverResource) Update(ctx context.Context, req resource.UpdateRequest,
 	if moved {
 		r.deps.waitForBoot(name, bootWait(timeout))
 	}
-	done, err := server.Apply(ctx, r.deps.fleet.Server(name), plan.spec(ctx, &state))
+	done, err := server.Apply(ctx, r.deps.fleet.Server(name), plan.spec(&state))
 	if err != nil {
 		r.deps.addError(&resp.Diagnostics, "set up the server", name, err)
 		return

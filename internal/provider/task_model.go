@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
@@ -39,22 +40,22 @@ type taskModel struct {
 }
 
 // spec turns a model in which everything is known into plain values.
-func (m taskModel) spec(ctx context.Context) task.Spec {
+func (m taskModel) spec() task.Spec {
 	return task.Spec{
 		Service: m.Service.ValueString(), Destination: m.Destination.ValueString(), Name: m.Name.ValueString(),
 		Image: m.Image.ValueString(), PullAlways: m.Pull.ValueString() == "always",
-		Command: stringList(ctx, m.Command), Env: stringMap(ctx, m.Env), AsFiles: stringSet(ctx, m.SecretsAsFiles),
-		Volumes: stringList(ctx, m.Volumes), Network: m.Network.ValueString(),
-		Timeout: duration(m.Timeout), Triggers: stringMap(ctx, m.Triggers),
-		SecretTriggers: stringSet(ctx, m.SecretTriggers), SecretsVersion: m.SecretsVersion.ValueString(),
+		Command: stringList(m.Command), Env: stringMap(m.Env), AsFiles: stringSet(m.SecretsAsFiles),
+		Volumes: stringList(m.Volumes), Network: m.Network.ValueString(),
+		Timeout: duration(m.Timeout), Triggers: stringMap(m.Triggers),
+		SecretTriggers: stringSet(m.SecretTriggers), SecretsVersion: m.SecretsVersion.ValueString(),
 	}
 }
 
 // describe fills the computed attribute that follows from the others.
-func (m *taskModel) describe(ctx context.Context) {
+func (m *taskModel) describe() {
 	m.ID = types.StringUnknown()
 	if !m.Service.IsUnknown() && !m.Destination.IsUnknown() && !m.Name.IsUnknown() {
-		m.ID = types.StringValue(m.spec(ctx).ID())
+		m.ID = types.StringValue(m.spec().ID())
 	}
 }
 
@@ -86,7 +87,7 @@ func (m *taskModel) setUnknown() {
 // check refuses, while planning, what docker would refuse, and names of secrets that are none.
 func (m taskModel) check(ctx context.Context, set secret.Set, setKnown bool, diags *diag.Diagnostics) {
 	if fullyKnown(ctx, m.Volumes) && fullyKnown(ctx, m.SecretsAsFiles) {
-		addRefusal(diags, "Two mounts at one place", m.spec(ctx).Check())
+		addRefusal(diags, "Two mounts at one place", m.spec().Check())
 	}
 	if set == nil && !setKnown {
 		return // not even the names are known
@@ -111,13 +112,13 @@ func (m taskModel) runs(ctx context.Context, state *taskModel, set secret.Set, s
 	if state != nil && state.imported() {
 		return false, false
 	}
-	if state == nil || !m.Triggers.Equal(state.Triggers) {
+	if state == nil || !maps.Equal(stringMap(m.Triggers), stringMap(state.Triggers)) {
 		return true, true
 	}
 	if !fullyKnown(ctx, m.SecretTriggers) {
 		return false, true
 	}
-	names := stringSet(ctx, m.SecretTriggers)
+	names := stringSet(m.SecretTriggers)
 	if len(names) == 0 {
 		return false, false
 	}

@@ -68,7 +68,7 @@ func (r *taskResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 			plan.SecretDigests = types.MapUnknown(types.StringType)
 		}
 	}
-	plan.describe(ctx)
+	plan.describe()
 	for name, v := range plan.computed() {
 		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root(name), v)...)
 	}
@@ -110,7 +110,7 @@ func (r *taskResource) Update(ctx context.Context, req resource.UpdateRequest, r
 		return
 	}
 	if !must {
-		plan.describe(ctx)
+		plan.describe()
 		plan.keepRun(state)
 		if state.imported() {
 			plan.SecretDigests = digestsOf(keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), set)
@@ -124,7 +124,7 @@ func (r *taskResource) Update(ctx context.Context, req resource.UpdateRequest, r
 
 // run runs the command and fills what it has left into plan; false: it failed.
 func (r *taskResource) run(ctx context.Context, plan *taskModel, config tfsdk.Config, from privateReader, to privateWriter, diags *diag.Diagnostics) bool {
-	spec := plan.spec(ctx)
+	spec := plan.spec()
 	spec.Secrets = r.secrets(ctx, config, diags)
 	server := plan.Server.ValueString()
 	diags.Append(r.deps.loadPins(ctx, from)...)
@@ -139,7 +139,7 @@ func (r *taskResource) run(ctx context.Context, plan *taskModel, config tfsdk.Co
 		r.deps.addError(diags, "run the task "+spec.ID(), server, err)
 		return false
 	}
-	plan.describe(ctx)
+	plan.describe()
 	plan.setRun(keepSalt(ctx, from, to, diags), spec.Secrets, *st)
 	diags.Append(r.deps.savePins(ctx, to, []string{server})...)
 	return true
@@ -159,7 +159,7 @@ func (r *taskResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
 	defer cancel()
-	spec, server := state.spec(ctx), state.Server.ValueString()
+	spec, server := state.spec(), state.Server.ValueString()
 	warnings, err := task.Remove(ctx, r.deps.fleet, server, spec)
 	r.warn(&resp.Diagnostics, warnings)
 	r.deps.addError(&resp.Diagnostics, "remove the task "+spec.ID(), server, err)

@@ -6,7 +6,6 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
-	"github.com/hashicorp/terraform-plugin-framework-validators/setvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
@@ -44,13 +43,13 @@ func taskRunAttributes() map[string]schema.Attribute {
 		"pull": schema.StringAttribute{Optional: true, Computed: true, Default: stringdefault.StaticString("missing"),
 			Validators:          []validator.String{stringvalidator.OneOf("missing", "always")},
 			MarkdownDescription: "`missing` (default): an image that is on the server is used as it is. `always`: the registry is asked at each run, for tags that move."},
-		"command": schema.ListAttribute{Required: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.SizeAtLeast(1)},
+		"command": schema.ListAttribute{Required: true, ElementType: types.StringType, Validators: []validator.List{notEmpty{"write the command that the task runs"}},
 			MarkdownDescription: "Command and arguments, each an element; there is no shell: `[\"bin/rails\", \"db:migrate\"]`. Its failure is an exit code other than 0."},
 		"env": schema.MapAttribute{Optional: true, ElementType: types.StringType,
-			Validators:          []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.KeysAre(envNameValidator())},
+			Validators:          []validator.Map{mapvalidator.KeysAre(envNameValidator())},
 			MarkdownDescription: "Environment variables. Nothing secret: they are in the state, and in the server's process list while the container starts."},
 		"volumes": schema.ListAttribute{Optional: true, ElementType: types.StringType,
-			Validators: []validator.List{listvalidator.SizeAtLeast(1), listvalidator.UniqueValues(),
+			Validators: []validator.List{listvalidator.UniqueValues(),
 				listvalidator.ValueStringsAre(stringvalidator.RegexMatches(volumePattern, "must be NAME:/path[:options] or /host/path:/path[:options]"))},
 			MarkdownDescription: "Volumes and bind mounts: `name:/path[:options]` or `/host/path:/path[:options]`."},
 		"network": schema.StringAttribute{Optional: true, Computed: true, Default: stringdefault.StaticString(kamal.Network),
@@ -73,9 +72,9 @@ func taskOwnAttributes() map[string]schema.Attribute {
 		"timeout": schema.StringAttribute{Optional: true, Computed: true, Default: stringdefault.StaticString(defaultTaskTimeout),
 			Validators:          []validator.String{durationValidator{Min: time.Second}},
 			MarkdownDescription: "How long the command may take. After it, it is stopped (SIGTERM, ten seconds later SIGKILL), which is a failure. Default: `30m`."},
-		"triggers": schema.MapAttribute{Optional: true, ElementType: types.StringType, Validators: []validator.Map{mapvalidator.SizeAtLeast(1)},
+		"triggers": schema.MapAttribute{Optional: true, ElementType: types.StringType,
 			MarkdownDescription: "What the command is to be run again for: any change of it runs the command. For migrations the version of the app, `{ version = var.release }`."},
-		"secret_triggers": schema.SetAttribute{Optional: true, ElementType: types.StringType, Validators: []validator.Set{setvalidator.SizeAtLeast(1)},
+		"secret_triggers": schema.SetAttribute{Optional: true, ElementType: types.StringType,
 			MarkdownDescription: "Names of `secrets` that the command is to be run again for when their value changes. As long as `secrets_version` is not set, a plan that changes anything else " +
 				"can't tell yet whether it will, and shows `ran_at` as unknown; the apply knows."},
 		"secrets_version": schema.StringAttribute{Optional: true,

@@ -3,8 +3,10 @@ package provider
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
@@ -58,4 +60,73 @@ func (v serverValidator) ValidateString(_ context.Context, req validator.StringR
 		resp.Diagnostics.AddAttributeError(req.Path, "Invalid server address", err.Error()+
 			".\nA server is written as [user@]address[:port], an IPv6 address in brackets, or as an alias of the SSH configuration.")
 	}
+}
+
+// stringList, stringSet and stringMap are what a collection says: nil for one
+// that is null, unknown or empty, which all mean that nothing is set. An entry
+// of a map that is null means so too. In lists and sets noNulls refuses nulls;
+// a state of before it did may hold one, which is left out. The set is in order.
+func stringList(l types.List) []string {
+	return stringsOf(l.Elements())
+}
+
+func stringSet(s types.Set) []string {
+	out := stringsOf(s.Elements())
+	slices.Sort(out)
+	return out
+}
+
+func stringMap(m types.Map) map[string]string {
+	var out map[string]string
+	for key, v := range m.Elements() {
+		s, ok := v.(types.String)
+		if !ok || s.IsNull() {
+			continue
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[key] = s.ValueString()
+	}
+	return out
+}
+
+func stringsOf(elements []attr.Value) []string {
+	var out []string
+	for _, v := range elements {
+		if s, ok := v.(types.String); ok && !s.IsNull() {
+			out = append(out, s.ValueString())
+		}
+	}
+	return out
+}
+
+// listValue, setValue and mapValue are null for what is empty.
+func listValue(list []string) types.List {
+	if len(list) == 0 {
+		return types.ListNull(types.StringType)
+	}
+	elems := make([]attr.Value, len(list))
+	for i, s := range list {
+		elems[i] = types.StringValue(s)
+	}
+	return types.ListValueMust(types.StringType, elems)
+}
+
+func setValue(list []string) types.Set {
+	if len(list) == 0 {
+		return types.SetNull(types.StringType)
+	}
+	return types.SetValueMust(types.StringType, listValue(list).Elements())
+}
+
+func mapValue(m map[string]string) types.Map {
+	if len(m) == 0 {
+		return types.MapNull(types.StringType)
+	}
+	elems := make(map[string]attr.Value, len(m))
+	for k, v := range m {
+		elems[k] = types.StringValue(v)
+	}
+	return types.MapValueMust(types.StringType, elems)
 }

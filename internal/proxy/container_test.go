@@ -27,7 +27,7 @@ func TestCheckVersion(t *testing.T) {
 func TestContainerIsMadeAsKamalMakesIt(t *testing.T) {
 	t.Parallel()
 	got := strings.Join(DefaultContainer.run(Container, "/root", true).Argv(), " ")
-	const want = "docker run --detach --restart unless-stopped --name kamal-proxy --network kamal --log-opt max-size=10m " +
+	const want = "docker run --detach --sig-proxy=false --restart unless-stopped --name kamal-proxy --network kamal --log-opt max-size=10m " +
 		"--volume kamal-proxy-config:/home/kamal-proxy/.config/kamal-proxy --volume /root/.kamal/proxy/apps-config:/home/kamal-proxy/.apps-config " +
 		"--publish 80:80 --publish 443:443 basecamp/kamal-proxy:v0.9.2"
 	if got != want {

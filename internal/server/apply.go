@@ -150,8 +150,18 @@ func stepFailed(server string, res *sshexec.Result, wait time.Duration) error {
 	default:
 		f.Err = err
 		f.Running = "what the server ran before; an apply takes up the work where it ended."
+		f.Next = daemonAdvice(string(step.Stderr))
 	}
 	return f
+}
+
+// daemonAdvice says what to do about the words of dockerd's log that don't tell; "" for others.
+func daemonAdvice(log string) string {
+	if strings.Contains(log, "userland-proxy-path is not set") {
+		return "take \"userland-proxy\" out of " + daemonFile + ", or out of docker.daemon_json: true is the default, " +
+			"and where the file says so itself, Docker starts with it and then reads no change of it until it is restarted. Then apply again."
+	}
+	return ""
 }
 
 func titles(steps []sshexec.Step) string {

@@ -149,8 +149,5 @@ func (s Spec) run(name, address, home, runID string, mount secret.Mount, imageLa
 		Name: name, Image: s.Image, Network: s.Network, Restart: "no",
 		Env: env, EnvNames: secrets.EnvNames(), Labels: labels, Volumes: volumes,
 		LogDriver: "json-file", LogOpts: map[string]string{"max-size": "10m"}, Command: s.Command,
-		// Where the connection is lost in this moment, docker's client is told to
-		// stop, and would tell the command, which is to go on.
-		Options: []string{"--sig-proxy=false"},
 	}
 }

@@ -68,8 +68,8 @@ func TestRunHasNoneOfKamalsLabels(t *testing.T) {
 	run := s.run(s.containerName("0123456789ab"), "10.0.0.1", "/root", "run1", secret.NewMount(s.App(), s.mountOwner(), files), map[string]string{"service": "shop", "x": "y"})
 	argv := strings.Join(run.Argv(), " ")
 	for _, want := range []string{
-		"docker run --detach --restart no --name shop-staging-task-migrate-0123456789ab --network kamal ", "--env KEY ", "--env TOKEN_FILE=/run/secrets/TOKEN ",
-		"--volume data:/data ", ":/run/secrets:ro ", "--label kamal-terraform.task=shop-staging/migrate", "--label service= ", "--sig-proxy=false ", "registry.example.com/shop:v2 bin/rails db:migrate",
+		"docker run --detach --sig-proxy=false --restart no --name shop-staging-task-migrate-0123456789ab --network kamal ", "--env KEY ", "--env TOKEN_FILE=/run/secrets/TOKEN ",
+		"--volume data:/data ", ":/run/secrets:ro ", "--label kamal-terraform.task=shop-staging/migrate", "--label service= ", "registry.example.com/shop:v2 bin/rails db:migrate",
 	} {
 		if !strings.Contains(argv, want) {
 			t.Errorf("no %q in %s", want, argv)

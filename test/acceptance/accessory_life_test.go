@@ -78,7 +78,7 @@ func lifeProvider(s *testbed.Server, address, more string) string {
 // What becomes of a server is shown by test/engine; here, what state and plan have of it.
 func TestAccessoryInPlanAndState(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, newest)
 	link := testbed.Relay(t, s.Address+":22", 0)
 	w := newLife(t, s, link.Address())
 
@@ -199,7 +199,7 @@ docker run --detach --name shop-db --label service=shop-db --label team=by-hand 
 func TestAccessoryImportByIdentity(t *testing.T) {
 	needs(t, importByIdentity)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	w := newLife(t, s, s.Address)
 	w.Apply()
 	id := inspect(t, s, "shop-db", ".Id")

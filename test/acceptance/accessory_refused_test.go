@@ -80,7 +80,6 @@ var (
 )
 
 func TestAccessoryPlanErrors(t *testing.T) {
-	small(t)
 	t.Parallel()
 	w := newWorkspace(t)
 	for _, list := range [][]refusal{refusedBySchema, refusedByPlan} {

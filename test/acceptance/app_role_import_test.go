@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
+	"github.com/kamal-terraform/terraform-provider-kamal/test/byhand"
 )
 
 // importedConfig fits what kamalRun runs.
@@ -26,14 +26,14 @@ resource "kamal_app_role" "web" {
 // Two working directories and what runs already: refused, then imported.
 func TestAppRoleTakesOverWhatKamalDeployed(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	// The daemon's own log options must not show in an import.
 	s.SSH(t, `echo '{"log-opts":{"max-size":"20m","max-file":"3"}}' > /etc/docker/daemon.json; systemctl restart docker`)
 	w := newWorkspace(t, s)
 	s.LogIn(t)
 	s.SSH(t, kamalRun(w, s, "shop-web-v1", `--env RAILS_ENV="production" --env MULTI="a b" --label team="shop" \
   --volume data:/data --volume /srv/up:/up:ro --volume $PWD/.kamal/apps/shop/assets/volumes/web-v1:/public/assets`)+" app server x")
-	routeByHand(t, w, s) // it tells the port
+	byhand.RouteWeb(t, w.Bed, s) // it tells the port
 	id := inspect(t, s, "shop-web-v1", ".Id")
 	started := inspect(t, s, "shop-web-v1", ".State.StartedAt")
 	importID := "shop/web@" + s.Address
@@ -114,63 +114,4 @@ func TestAppRoleTakesOverWhatKamalDeployed(t *testing.T) {
 	second.ApplyFails("the role is there already: container shop-web-v2 (exited)")
 	wantSame(t, "the server", before, footprint(t, s))
 	w.Apply()
-}
-
-func TestAppRoleStagingBesideProduction(t *testing.T) {
-	aboutServers(t)
-	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
-	w := newWorkspace(t, s)
-	w.Write("main.tf", `
-variable "staging" { type = string }
-resource "kamal_app_role" "production" {
-  service  = "shop"
-  servers  = {{servers}}
-  image    = "{{image "app:v1"}}"
-  app_port = 3000
-}
-resource "kamal_app_role" "staging" {
-  service     = "shop"
-  destination = "staging"
-  servers     = {{servers}}
-  image       = var.staging
-  app_port    = 3000
-}
-output "services" { value = [kamal_app_role.production.proxy.service, kamal_app_role.staging.proxy.service] }
-`)
-	w.Setenv("TF_VAR_staging", w.Bed.Image("app:v1"))
-	w.Apply()
-	if got := names(t, s); got != "shop-web-staging-v1 shop-web-v1" {
-		t.Errorf("running: %q", got)
-	}
-	// What Kamal sees of each: without a destination the label is there and empty.
-	for filter, want := range map[string]string{"label=destination=": "shop-web-v1", "label=destination=staging": "shop-web-staging-v1"} {
-		if got := strings.TrimSpace(s.SSH(t, "docker ps --filter label=service=shop --filter label=role=web --filter "+filter+" --format '{{.Names}}'")); got != want {
-			t.Errorf("docker ps --filter %s: %q, want %q", filter, got, want)
-		}
-	}
-	if got := s.SSH(t, "docker exec shop-web-staging-v1 app env KAMAL_DESTINATION; docker exec shop-web-v1 app env KAMAL_DESTINATION"); got != "staging" {
-		t.Errorf("KAMAL_DESTINATION: %q", got)
-	}
-
-	production := w.container("kamal_app_role.production", s)
-	w.Setenv("TF_VAR_staging", w.Bed.Image("app:v2"))
-	w.Apply()
-	if got := names(t, s); got != "shop-web-staging-v2 shop-web-v1" || w.container("kamal_app_role.production", s) != production {
-		t.Errorf("running: %q", got)
-	}
-	if got := s.SSH(t, "docker images --format '{{.Tag}}' | sort | tr '\\n' ' '"); !strings.Contains(got, "latest ") || !strings.Contains(got, "latest-staging ") {
-		t.Errorf("tags: %s", got)
-	}
-	if got := s.SSH(t, "grep -c . .kamal/shop-audit.log; tail -n 1 .kamal/shop-staging-audit.log"); !strings.HasPrefix(got, "1\n") || !strings.HasSuffix(got, "] [staging] [web] Booted app version v2") {
-		t.Errorf("audit logs: %s", got)
-	}
-
-	w.Destroy("-target=kamal_app_role.staging")
-	if got := names(t, s); got != "shop-web-v1" {
-		t.Errorf("running after staging went: %q", got)
-	}
-	if got := s.SSH(t, "ls .kamal/terraform; ls .kamal/apps"); strings.Contains(got, "staging") || !strings.Contains(got, "role.shop-web.json") {
-		t.Errorf("left: %s", got)
-	}
 }

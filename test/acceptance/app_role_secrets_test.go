@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
 const secretsConfig = `
@@ -40,9 +38,9 @@ resource "kamal_app_role" "web" {
 `
 
 func TestAppRoleSecretsArriveAndStayHidden(t *testing.T) {
-	small(t)
+	story(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", secretsConfig)
 	key := "-----BEGIN KEY-----\nmulti$line `tick` \\ \"quoted\" 'single'\n-----END KEY-----\n\n"

@@ -4,8 +4,24 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kamal-terraform/terraform-provider-kamal/test/byhand"
 	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
+
+// What the engine tests do on servers and see of them too.
+var (
+	inspect        = byhand.Inspect
+	names          = byhand.Names
+	footprint      = byhand.Footprint
+	wantSame       = byhand.WantSame
+	startLoad      = byhand.StartLoad
+	wantNoneFailed = byhand.WantNoneFailed
+)
+
+// kamalRun is what `kamal deploy` runs.
+func kamalRun(w *workspace, s *testbed.Server, name, more string) string {
+	return byhand.KamalRun(w.Bed, s, name, more)
+}
 
 // role is a role with a port on all servers of the workspace; its image is the variable.
 const roleConfig = `
@@ -21,9 +37,9 @@ resource "kamal_app_role" "web" {
 `
 
 func TestAppRoleDeploysUpdatesAndGoesBack(t *testing.T) {
-	small(t)
+	story(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", roleConfig)
 	w.Setenv("TF_VAR_image", w.Bed.Image("app:v1"))

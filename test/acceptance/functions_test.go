@@ -17,7 +17,7 @@ import (
 // Functions need no server and keep nothing between processes, so that
 // terraform-plugin-testing, which serves the provider in this process, will do.
 func TestFunctionsUnderTheCLI(t *testing.T) {
-	small(t)
+	story(t)
 	s := acceptance(t)
 	t.Setenv("TF_ACC_TERRAFORM_PATH", s.cli.path)
 	if s.cli.name == "tofu" {

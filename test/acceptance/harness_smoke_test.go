@@ -7,7 +7,7 @@ import (
 
 // The driver's own test, with a resource that every CLI has built in.
 func TestHarnessDrivesTheCLI(t *testing.T) {
-	small(t)
+	story(t)
 	t.Parallel()
 	w := newWorkspace(t)
 	w.Write("main.tf", `
@@ -47,7 +47,6 @@ output "v" { value = terraform_data.a.output }
 }
 
 func TestHarnessKillsWhatItStarted(t *testing.T) {
-	small(t)
 	t.Parallel()
 	w := newWorkspace(t)
 	w.Write("main.tf", `resource "terraform_data" "a" {

@@ -20,11 +20,14 @@ import (
 // settings are what all tests of a run share.
 type settings struct {
 	cli         cli
-	set         string // "full", "cli" or "small"
+	set         string // "all", "cli" (what a CLI can make a difference to) or "stories"
 	providerDir string // where the built provider is
 }
 
 var (
+	// oldest and newest are the kinds of servers with the oldest and the newest Docker.
+	oldest, newest = testbed.Oldest().Kind, testbed.Newest().Kind
+
 	// scratch holds what the whole run needs; TestMain removes it.
 	scratch string
 
@@ -53,7 +56,7 @@ func TestMain(m *testing.M) {
 }
 
 // bed returns the testbed, which the first test that asks for it brings up.
-// A test gets servers of its own with bed(t).Server(t, kind).
+// A test gets servers of its own with bed(t).Warm(t, kind).
 func bed(t *testing.T) *testbed.Bed {
 	t.Helper()
 	acceptance(t)
@@ -64,13 +67,14 @@ func bed(t *testing.T) *testbed.Bed {
 	return b
 }
 
-// small marks a test as one of the smaller set. It stands in the test's first
-// line, before any workspace or server.
-func small(t *testing.T) { skips.small.Store(root(t), true) }
+// story marks a test as one of the few life stories that run under the oldest
+// supported CLI too. It stands in the test's first line, before any workspace
+// or server.
+func story(t *testing.T) { skips.stories.Store(root(t), true) }
 
-// aboutServers marks a test of what happens on a server, whichever CLI asked
-// for it: it runs under the first CLI of a run only. It stands in the test's
-// first line.
+// aboutServers marks a test that needs a CLI, say for the order of several
+// resources, and shows what happens on servers, whichever CLI it is: it runs under
+// one of them. It stands in the test's first line.
 func aboutServers(t *testing.T) { skips.servers.Store(root(t), true) }
 
 // onServers runs a part of a test, as aboutServers would the whole. It is a
@@ -78,7 +82,7 @@ func aboutServers(t *testing.T) { skips.servers.Store(root(t), true) }
 func onServers(t *testing.T, w *workspace, name string, part func(t *testing.T, w *workspace)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
-		if acceptance(t).set != "full" {
+		if acceptance(t).set != "all" {
 			skip(t, "about servers, not the CLI: another CLI of this run shows it")
 		}
 		part(t, w.in(t))
@@ -95,15 +99,11 @@ func acceptance(t *testing.T) settings {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, ok := skips.stories.Load(root(t)); s.set == "stories" && !ok {
+		skip(t, "no life story (KAMAL_TEST_SET=stories)")
+	}
 	if _, ok := skips.servers.Load(root(t)); s.set == "cli" && ok {
 		skip(t, "about servers, not the CLI: another CLI of this run shows it (KAMAL_TEST_SET=cli)")
-	}
-	_, ok := skips.small.Load(root(t))
-	switch {
-	case s.set == "small" && !ok:
-		skip(t, "not in the small set (KAMAL_TEST_SET=small)")
-	case s.set == "cli" && ok:
-		skip(t, "in the small set, which another run has (KAMAL_TEST_SET=cli)")
 	}
 	return s
 }
@@ -150,10 +150,10 @@ func (c cli) lacks(f feature) string {
 func newSettings() (settings, error) {
 	s := settings{set: os.Getenv("KAMAL_TEST_SET")}
 	if s.set == "" {
-		s.set = "full"
+		s.set = "all"
 	}
-	if s.set != "full" && s.set != "cli" && s.set != "small" {
-		return s, fmt.Errorf("KAMAL_TEST_SET is %q, want full, cli or small", s.set)
+	if !slices.Contains([]string{"all", "cli", "stories"}, s.set) {
+		return s, fmt.Errorf("KAMAL_TEST_SET is %q, want all, cli or stories", s.set)
 	}
 	var err error
 	if s.cli, err = findCLI(); err != nil {
@@ -189,7 +189,7 @@ func findProvider() (string, error) {
 var skips skipped
 
 type skipped struct {
-	small   sync.Map // names of the tests of the small set
+	stories sync.Map // names of the tests that are life stories
 	servers sync.Map // names of the tests that no CLI makes a difference to
 	mu      sync.Mutex
 	tests   map[string][]string // by reason

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
 // leakProvider and leakConfig take a secret at every place that takes one, and
@@ -138,7 +136,7 @@ rm /run/leak-patterns
 // the CLI says, in the server's process list, lock and files.
 func TestNoSecretLeaks(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, newest)
 	w := newWorkspace(t, s)
 	cert, key := selfSigned(t, 1, "leak.example.com")
 	sshKey, err := os.ReadFile(w.Bed.KeyFile)

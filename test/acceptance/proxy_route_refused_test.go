@@ -4,68 +4,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
-func TestRouteRefusesBeforeItChangesAnything(t *testing.T) {
-	aboutServers(t)
+func TestRouteConfigurationIsCheckedAtPlan(t *testing.T) {
 	t.Parallel()
-	a, b := bed(t).Server(t, testbed.Debian12), bed(t).Server(t, testbed.Debian13)
-	w := newWorkspace(t, a, b)
-	w.Write("main.tf", routeConfig)
-	w.Setenv("TF_VAR_servers", `["`+a.Address+`","`+b.Address+`"]`)
-	w.ApplyFails("there is no kamal-proxy on the server", "kamal_proxy", a.Address, b.Address)
-
-	for _, s := range []*testbed.Server{a, b} {
-		bootProxy(t, s)
-	}
-	runRole(t, a, "web", "v1")
-	other := runRole(t, b, "other", "v1")
-	out := w.ApplyFails("no container of shop-web runs there", "The route's servers: "+a.Address+", "+b.Address,
-		"Servers where a container of shop-web runs: "+a.Address)
-	if strings.Contains(out, "shop-web on "+a.Address) {
-		t.Error("the server that has a container is blamed")
-	}
-
-	// The host is held on the second server: the first isn't touched either.
-	runRole(t, b, "web", "v1")
-	proxyCLI(t, b, "deploy shop-other --host shop.example.com --target "+other+":3000")
-	before := proxyState(t, b)
-	w.ApplyFails("Unable to route shop.example.com to shop-web on "+b.Address, "shop.example.com is held by the service shop-other")
-	if proxyState(t, b) != before || proxyEntry(t, a, "shop-web") != nil {
-		t.Errorf("something was changed: %s %s", proxyState(t, a), proxyState(t, b))
-	}
-
-	// An entry that Kamal deployed is imported, not taken.
-	proxyCLI(t, b, "deploy shop-web --host shop.example.org --target "+other+":3000")
-	w.ApplyFails("kamal-proxy has the service shop-web already: shop.example.org", "by hand or by Kamal",
-		"tofu import ADDRESS 'shop-web@"+a.Address+","+b.Address+"'")
-	proxyCLI(t, b, "remove shop-web")
-	proxyCLI(t, b, "remove shop-other")
-
-	// A create that fails on one server leaves none on the other.
-	b.SSH(t, "docker pause shop-web-v1")
-	w.Write("main.tf", strings.Replace(routeConfig, "app_port = 3000", `app_port = 3000, deploy_timeout = "3s", healthcheck = { timeout = "1s" }`, 1))
-	w.ApplyFails("Unable to route shop.example.com to shop-web on "+b.Address, "asked the container shop-web-v1 for its health", "request timed out")
-	b.SSH(t, "docker unpause shop-web-v1")
-	for _, s := range []*testbed.Server{a, b} {
-		if proxyEntry(t, s, "shop-web") != nil || strings.Contains(s.SSH(t, "cd; ls .kamal/terraform"), "json") {
-			t.Errorf("left on %s: %s", s.Name, proxyState(t, s))
-		}
-	}
-	if got := w.Addresses(); len(got) > 0 {
-		t.Errorf("in the state after a failed create: %q", got)
-	}
-	w.Apply()
-
-	// A second configuration can't have it too.
-	second := newWorkspace(t, a)
-	second.Write("main.tf", routeConfig)
-	second.Setenv("TF_VAR_servers", `["`+a.Address+`"]`)
-	second.ApplyFails("Two configurations can't own one route", "with this provider")
-	w.PlanEmpty()
-
+	w := newWorkspace(t)
+	w.Setenv("TF_VAR_servers", `["10.0.0.1"]`)
 	for text, change := range map[string][2]string{
 		"Invalid duration":       {"app_port = 3000", `app_port = 3000, healthcheck = { interval = "0s" }`},
 		"Server named twice":     {"= var.servers", `= ["10.0.0.1", "root@10.0.0.1"]`},
@@ -80,9 +24,8 @@ func TestRouteRefusesBeforeItChangesAnything(t *testing.T) {
 
 // What Kamal deployed, with the very command that Kamal 2.12 sends.
 func TestRouteImportsWhatKamalDeployed(t *testing.T) {
-	aboutServers(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	bootProxy(t, s)
 	id := runRole(t, s, "web", "v1")
 	proxyCLI(t, s, `deploy shop-web --target="`+id+`:3000" --host="shop.example.com" --deploy-timeout="30s" --drain-timeout="30s" --buffer-requests --buffer-responses \

@@ -98,16 +98,17 @@ func sql(t *testing.T, s *testbed.Server, query string) string {
 }
 
 // TestRailsExample applies the example, deploys a version with a slow
-// migration, rotates the database's password, all under load.
+// migration, rotates the database's password, all under load, and goes back to
+// a dump.
 func TestRailsExample(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, newest)
 	w := newRails(t, s)
 	w.Apply()
 	if got := strings.Fields(names(t, s)); !slices.Equal(slices.Sorted(slices.Values(got)), []string{"kamal-proxy", "shop-backup", "shop-db", "shop-job-v1", "shop-redis", "shop-web-v1"}) {
 		t.Errorf("running: %q", got)
 	}
-	order(t, s, "the first", "v1")
+	kept := order(t, s, "the first", "v1")
 	if got := railsRequest(t, s, http.MethodGet, "/", "", http.StatusOK); got["db_user"] != "shop_blue" {
 		t.Errorf("the app is logged in as %v", got["db_user"])
 	}
@@ -116,8 +117,12 @@ func TestRailsExample(t *testing.T) {
 	l := startLoad(t, s)
 	w.Setenv("TF_VAR_release", "v2")
 	w.Setenv("TF_VAR_env", `{ MIGRATE_SLEEP = "3" }`)
+	w.Setenv("TF_VAR_backup_seconds", "86399") // the first dump was made before any order; the next one has it
+	first := latestDump(t, s)
 	w.Apply()
 	wantNoneFailed(t, l, "deploy with a migration")
+	eventually(t, 30*time.Second, "another dump", func() bool { return latestDump(t, s) != first })
+	dump := latestDump(t, s)
 	order(t, s, "the second", "v2")
 	if got := sql(t, s, `SELECT DISTINCT role || ' ' || version || ' ' || schema_version FROM boots ORDER BY 1`); got != "server v1 1\nserver v2 2\nworker v1 1\nworker v2 2" {
 		t.Errorf("who started on which schema: %q", got)
@@ -126,7 +131,19 @@ func TestRailsExample(t *testing.T) {
 		t.Errorf("%s containers of v2 started before its migrations had run", got)
 	}
 
-	onServers(t, w, "a migration that fails, a rotation", func(t *testing.T, w *workspace) { railsFailsAndRotates(t, w, l) })
+	onServers(t, w, "a migration that fails, a rotation, a restore", func(t *testing.T, w *workspace) {
+		later := railsFailsAndRotates(t, w, l)
+		l.Stop()
+		// What came after the dump goes, what was before comes back.
+		if got := sql(t, s, "DELETE FROM orders WHERE id = "+kept); got != "DELETE 1" {
+			t.Fatalf("deleting an order: %q", got)
+		}
+		w.Setenv("TF_VAR_restore", dump)
+		w.Apply()
+		railsRequest(t, s, http.MethodGet, "/orders/"+kept, "", http.StatusOK)
+		railsRequest(t, s, http.MethodGet, "/orders/"+later, "", http.StatusNotFound)
+		order(t, s, "made after the restore", "v2")
+	})
 	l.Stop()
 	wantNoSecrets(t, w, s)
 	w.Destroy()
@@ -135,9 +152,15 @@ func TestRailsExample(t *testing.T) {
 	}
 }
 
+// latestDump is the name of the newest dump of the database.
+func latestDump(t *testing.T, s *testbed.Server) string {
+	t.Helper()
+	return strings.TrimSpace(s.SSH(t, `docker exec shop-backup sh -c 'cd /backups && ls *.dump' | tail -n 1`))
+}
+
 // railsFailsAndRotates tries a broken migration, then rotates the database's
-// password, under load.
-func railsFailsAndRotates(t *testing.T, w *workspace, l *load.Load) {
+// password, under load. It returns the id of an order that came last.
+func railsFailsAndRotates(t *testing.T, w *workspace, l *load.Load) string {
 	t.Helper()
 	s := w.Servers[0]
 	// A migration that fails leaves every role on the old version, and the schema as it was.
@@ -165,7 +188,7 @@ func railsFailsAndRotates(t *testing.T, w *workspace, l *load.Load) {
 	if got := railsRequest(t, s, http.MethodGet, "/", "", http.StatusOK); got["db_user"] != "shop_green" {
 		t.Errorf("after the rotation the app is logged in as %v", got["db_user"])
 	}
-	order(t, s, "the third", "v2")
+	return order(t, s, "the third", "v2")
 }
 
 // wantNoSecrets looks for the example's secrets in what everybody may read.
@@ -174,50 +197,4 @@ func wantNoSecrets(t *testing.T, w *workspace, s *testbed.Server) {
 	leaks := newLeaks(slices.Collect(maps.Values(railsSecrets)))
 	leaks.files(t, w.Dir, w.logs)
 	leaks.text(t, "the server's audit logs, marks and locks", s.SSH(t, `cat .kamal/*.log .kamal/terraform/* .kamal/lock*/* 2>/dev/null || :`))
-}
-
-// TestRailsExampleKeepsItsData upgrades Postgres, tries an image that is
-// broken, and goes back to a dump.
-func TestRailsExampleKeepsItsData(t *testing.T) {
-	aboutServers(t)
-	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
-	w := newRails(t, s)
-	w.Apply()
-	kept := order(t, s, "kept", "v1")
-	dump := strings.TrimSpace(s.SSH(t, `docker exec shop-backup sh -c 'ls /backups' | tail -n 1`))
-
-	// The first dump was made before any order; the next one has it.
-	w.Setenv("TF_VAR_backup_seconds", "1")
-	w.Apply()
-	eventually(t, 30*time.Second, "another dump", func() bool {
-		latest := strings.TrimSpace(s.SSH(t, `docker exec shop-backup sh -c 'ls /backups/*.dump' | tail -n 1`))
-		was := dump
-		dump = filepath.Base(latest)
-		return dump != was
-	})
-	w.Setenv("TF_VAR_backup_seconds", "86400")
-	w.Setenv("TF_VAR_postgres_image", w.Bed.Image("postgres:15.2"))
-	w.Apply()
-	if got := strings.TrimSpace(s.SSH(t, `docker exec shop-db sh -c 'echo $PG_IMAGE'`)); got != "15.2" {
-		t.Errorf("after the upgrade Postgres' image is %q", got)
-	}
-	railsRequest(t, s, http.MethodGet, "/orders/"+kept, "", http.StatusOK)
-
-	w.Setenv("TF_VAR_postgres_image", w.Bed.Image("postgres:broken"))
-	w.ApplyFails("Unable to replace the accessory shop-db on "+s.Address, "FATAL", "the old container was put back and is ready")
-	railsRequest(t, s, http.MethodGet, "/orders/"+kept, "", http.StatusOK)
-	w.Setenv("TF_VAR_postgres_image", w.Bed.Image("postgres:15.2"))
-	w.PlanEmpty()
-
-	// What came after the dump goes, what was before comes back.
-	later := order(t, s, "made after the dump", "v1")
-	if got := sql(t, s, "DELETE FROM orders WHERE id = "+kept); got != "DELETE 1" {
-		t.Fatalf("deleting an order: %q", got)
-	}
-	w.Setenv("TF_VAR_restore", dump)
-	w.Apply()
-	railsRequest(t, s, http.MethodGet, "/orders/"+kept, "", http.StatusOK)
-	railsRequest(t, s, http.MethodGet, "/orders/"+later, "", http.StatusNotFound)
-	order(t, s, "made after the restore", "v1")
 }

@@ -100,7 +100,7 @@ func newSources(t *testing.T, s *testbed.Server) (w *workspace, store string) {
 
 func TestSecretsFromEverySource(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, newest)
 	s.SSH(t, "mkdir -p -m 777 /srv/runs")
 	w, store := newSources(t, s)
 	w.Write("main.tf", strings.NewReplacer("VERSION", "var.secrets_version", "STORE", store).Replace(sourcesConfig))

@@ -4,15 +4,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
 
 // TestTaskImport takes over tasks whose command has run elsewhere or by hand:
 // it is not run for that, and from then on when its triggers change.
 func TestTaskImport(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	for service, identity := range map[string]bool{"byid": false, "byidentity": true} {
 		w := newTask(t, s, service)
 		w.Write("main.tf", taskTriggeredBy(service, "PASSWORD"))

@@ -65,9 +65,9 @@ func leftOfTask(t *testing.T, s *testbed.Server, service string) string {
 }
 
 func TestTaskRunsWhenItsTriggersChange(t *testing.T) {
-	small(t)
+	story(t)
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian12)
+	s := bed(t).Warm(t, oldest)
 	w := newTask(t, s, "shop")
 	w.Apply()
 	if got := runs(t, s, "shop"); got != "begin one, end one" {
@@ -137,7 +137,7 @@ func TestTaskRunsWhenItsTriggersChange(t *testing.T) {
 // What a failed run leaves in the state, and what waits for it.
 func TestTaskThatFails(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, newest)
 	w := newTask(t, s, "shop")
 	w.Write("role.tf", `
 resource "kamal_app_role" "web" {
@@ -212,7 +212,7 @@ resource "kamal_app_role" "web" {
 // Which secrets run a task again.
 func TestTaskSecrets(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Server(t, testbed.Debian13)
+	s := bed(t).Warm(t, newest)
 	w := newTask(t, s, "shop")
 	w.Write("main.tf", strings.Replace(strings.ReplaceAll(taskConfig, "SERVICE", "shop"), `secrets  = { PASSWORD = var.password }`, `
   secrets          = { PASSWORD = var.password, TOKEN = var.token }

@@ -47,7 +47,7 @@ func WantSame(t testing.TB, what, before, after string) {
 // Eventually waits, with a bound, for something that is going to happen.
 func Eventually(t testing.TB, bound time.Duration, what string, happened func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(bound); !happened(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(bound); !happened(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited %s in vain: %s", bound, what)
 		}

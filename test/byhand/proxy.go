@@ -19,26 +19,41 @@ func ProxyState(t testing.TB, s *testbed.Server) string {
 	return s.SSH(t, "docker cp kamal-proxy:/home/kamal-proxy/.config/kamal-proxy/kamal-proxy.state - 2>/dev/null | tar -xOf - || echo []")
 }
 
-// ProxyEntry is a service in kamal-proxy's state file, nil if it has none.
-func ProxyEntry(t testing.TB, s *testbed.Server, service string) map[string]any {
+// proxyEntries are the services in kamal-proxy's state file, by name.
+func proxyEntries(t testing.TB, s *testbed.Server) map[string]map[string]any {
 	t.Helper()
 	var list []map[string]any
 	if err := json.Unmarshal([]byte(ProxyState(t, s)), &list); err != nil {
 		t.Fatal(err)
 	}
+	entries := map[string]map[string]any{}
 	for _, e := range list {
-		if e["name"] == service {
-			return e
-		}
+		name, _ := e["name"].(string)
+		entries[name] = e
 	}
-	return nil
+	return entries
+}
+
+// ProxyEntry is a service in kamal-proxy's state file, nil if it has none.
+func ProxyEntry(t testing.TB, s *testbed.Server, service string) map[string]any {
+	t.Helper()
+	return proxyEntries(t, s)[service]
 }
 
 // EntryOptions are all services' options in kamal-proxy's state file, as a text
-// that does not change when traffic moves to another target.
+// that does not change when traffic moves to another target. In the file itself
+// their order is by chance.
 func EntryOptions(t testing.TB, s *testbed.Server) string {
 	t.Helper()
-	return s.SSH(t, `docker cp kamal-proxy:/home/kamal-proxy/.config/kamal-proxy/kamal-proxy.state - | tar -xOf - | sed 's/"active_targets":\["[^"]*"\]//'`)
+	entries := proxyEntries(t, s)
+	for _, e := range entries {
+		delete(e, "active_targets")
+	}
+	text, err := json.MarshalIndent(entries, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // ProxyID tells one run of kamal-proxy's container from another.

@@ -34,7 +34,27 @@ const (
 // table is every test of this package that takes servers.
 var table = map[string]where{
 	// Roles.
-	"TestRoleIsDeployedUpdatedAndGoesBack": ends,
+	"TestRoleIsDeployedUpdatedAndGoesBack":         ends,
+	"TestRoleSwapUnderLoad":                        ends,
+	"TestRoleKilledMidway":                         newest,
+	"TestRoleKilledWhileDockerStartsTheContainer":  ends,
+	"TestRoleInterrupted":                          oldest,
+	"TestRoleWithoutAPort":                         oldest,
+	"TestRoleWithoutDockerOrServer":                newest,
+	"TestRoleRemovalTakesItsOwnOnly":               newest,
+	"TestRoleAsAUserWithSudo":                      oldest,
+	"TestRoleOnTwoServersIsPutBackWhenOneFails":    oldest, // and the newest
+	"TestRoleIsPutBackUnderLoad":                   newest, // and the oldest
+	"TestRolesOfOneServerAreSeenInOneCall":         oldest,
+	"TestRoleFailuresSayWhyAndLeaveTheServerAlone": ends,
+	"TestRoleCreateThatFailsLeavesNothing":         oldest,
+	"TestRoleSSHErrors":                            newest,
+	"TestRoleWhoseHealthCannotBeAskedFor":          oldest,
+	"TestRoleChangesInPlace":                       ends,
+	"TestRoleKeepsAndPrunesVersions":               ends,
+	"TestRoleStagingBesideProduction":              newest,
+	"TestRoleWhileOthersWorkOnTheServer":           newest,
+	"TestRoleOfTwoRunsAtOnce":                      oldest,
 
 	// Accessories.
 	"TestAccessoryKeepsItsDataThroughReplacements": ends,
@@ -48,6 +68,7 @@ var table = map[string]where{
 	"TestAccessoryThatLostItsLockIsNotTouched":     newest,
 	"TestAccessoryOverALinkThatBreaks":             oldest,
 	"TestAccessoryIsFollowedByItsRoute":            oldest,
+	"TestDatabaseIsUpgradedAndPutBackOnItsData":    oldest,
 
 	// Tasks and secrets.
 	"TestTaskRunsAndFails":              ends,
@@ -58,11 +79,54 @@ var table = map[string]where{
 	"TestNastySecretsArriveByteForByte": newest,
 
 	// kamal-proxy and its routes.
+	"TestProxyLives":                                        ends,
+	"TestProxyDriftIsSeenAndMended":                         newest,
+	"TestProxyBootedThroughSudoKeepsItsFilesTheUsers":       oldest,
+	"TestProxyNamesWhoHoldsItsPorts":                        newest,
+	"TestProxyThatSomebodyElseBootedIsRefused":              oldest,
+	"TestProxyThatDoesNotComeUpSaysWhy":                     newest,
+	"TestProxyUpdateInterruptsTrafficBriefly":               ends,
+	"TestProxyUpdateGoesOnWhenTheProviderIsKilled":          oldest,
+	"TestProxyChangeMindsRoutesThatChangeMeanwhile":         newest,
+	"TestProxyReplacedKeepsTheRoutesOfThisProvider":         newest,
+	"TestRouteIsChangedMendedMovedAndRemoved":               oldest,
+	"TestRouteServesItsOwnCertificate":                      newest,
+	"TestRouteRefusesACertificateThatTheProxyCannotRead":    oldest,
+	"TestRouteRefusesBeforeItChangesAnything":               newest,
+	"TestRouteImportsWhatKamalDeployed":                     oldest,
+	"TestRouteChangeMindsRoutesThatChangeMeanwhile":         oldest,
+	"TestRouteThatIsBeingMadeElsewhereIsLeftAlone":          newest,
+	"TestRouteChangeThatFailsOnOneServerIsFinishedNextTime": oldest,
+	"TestRoutesOfRolesStayAsTheyAreWhenRolesAreSwapped":     newest,
+	"TestStackGrowsAndShrinks":                              newest,
 
 	// The firewall.
+	"TestFirewallLetsThroughWhatIsAllowedAndNothingElse": ends,
+	"TestFirewallGuardsFromBeforeDockerStarts":           ends,
+	"TestExposedPortsAreWhatTheOutsideReaches":           ends,
+	"TestFirewallHasNoMomentInWhichAClosedPortIsOpen":    newest,
+	"TestFirewallIsRemovedWithoutATrace":                 newest,
+	"TestFirewallRefusesWhatCantBe":                      newest,
+	"TestFirewallTellsDriftAndMendsIt":                   oldest,
+	"TestFirewallFailuresLeaveWhatWasThere":              oldest,
+	"TestFirewallWithAThousandRules":                     oldest,
 
 	// Servers and ways in.
+	"TestServerLeavesAnExistingDaemonJSONAndARunningDockerAlone": ends,
+	"TestServerOfABareMachineIsRefusedWaitedForAndInstalled":     fixed,
+	"TestServerWithAScriptRegistriesKeysAndSwap":                 newest,
+	"TestServerIsWaitedForAndMended":                             newest,
+	"TestServerRemovesDockerWhenToldTo":                          oldest,
+	"TestServerIsToldFromAnotherMachine":                         oldest,
+	"TestServerThatDoesNotComeUp":                                oldest,
+	"TestEveryUserCanDeploy":                                     newest,
+	"TestEveryWayThereDeploys":                                   oldest,
+	"TestTwoRegistriesWithTokens":                                ends,
+	"TestDeployLockIsOneOfAll":                                   newest,
 
+	// What Docker's versions say and do.
+	"TestAnImageWhoseTagHasMovedOnIsStillSeen":  ends,
+	"TestFreeDiskIsThatWhereDockerKeepsItsData": ends,
 }
 
 // enginesOf are the kinds of servers on which a test runs.

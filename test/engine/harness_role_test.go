@@ -42,8 +42,25 @@ func (e *engine) role(change ...func(*approle.Spec)) *role {
 	return r
 }
 
+// in is the role for a subtest, which fails in its place.
+func (r *role) in(name string, test func(r *role)) {
+	r.e.Helper()
+	r.e.in(name, func(e *engine) {
+		sub := *r
+		sub.e = e
+		test(&sub)
+		sub.e = r.e
+		*r = sub
+	})
+}
+
 // apply is one apply in a new run. It keeps what a state keeps.
 func (r *role) apply(ctx context.Context, image string) (approle.Report, error) {
+	return r.applyIn(ctx, r.e.newRun(), image)
+}
+
+// applyIn is one apply in a run.
+func (r *role) applyIn(ctx context.Context, run *run, image string) (approle.Report, error) {
 	if image != "" {
 		r.spec.Image = r.e.image(image)
 	}
@@ -53,7 +70,7 @@ func (r *role) apply(ctx context.Context, image string) (approle.Report, error) 
 	if !create {
 		d.Joining, d.Leaving = without(r.servers, r.has), without(r.has, r.servers)
 	}
-	report, err := approle.Deploy(ctx, r.e.newRun().fleet, d)
+	report, err := approle.Deploy(ctx, run.fleet, d)
 	for _, w := range report.Warnings {
 		r.e.Logf("warning: %s: %s", w.Summary, w.Detail)
 	}
@@ -84,6 +101,25 @@ func (r *role) apply(ctx context.Context, image string) (approle.Report, error) 
 	}
 	return report, err
 }
+
+// start applies in the background, in a run that a test can kill.
+func (r *role) start(ctx context.Context, image string) (*run, *under) {
+	r.e.Helper()
+	run := r.e.newRun()
+	return run, r.e.start(func() error {
+		_, err := r.applyIn(ctx, run, image)
+		return err
+	})
+}
+
+// with changes what is wanted.
+func (r *role) with(change func(*approle.Spec)) *role {
+	change(&r.spec)
+	return r
+}
+
+// container is the id of the role's container in the state, on the engine's server.
+func (r *role) container() string { return r.recorded[r.e.s.Address] }
 
 // deploy applies and then wants nothing left to do.
 func (r *role) deploy(image string) approle.Report {
@@ -149,16 +185,28 @@ func (r *role) wantConverged() {
 	}
 }
 
+// wantLeft wants a plan on the engine's server to be not empty and to tell a text.
+func (r *role) wantLeft(text string) {
+	r.e.Helper()
+	if left := r.left(r.e.s.Address); !says(strings.Join(left, "\n"), text) {
+		r.e.Errorf("the plan tells %q, not %q", left, text)
+	}
+}
+
+// mustRemove destroys the role; it returns the warnings.
+func (r *role) mustRemove() string {
+	r.e.Helper()
+	warnings, err := r.remove()
+	r.e.must(err)
+	return warnings
+}
+
 // remove destroys the role; it returns the warnings.
 func (r *role) remove() (string, error) {
 	r.e.Helper()
 	warnings, err := approle.Remove(r.e.ctx(), r.e.newRun().fleet, approle.Deployment{Spec: r.spec, Servers: r.has, Recorded: r.recorded})
-	var text strings.Builder
-	for _, w := range warnings {
-		text.WriteString(w.Summary + "\n" + w.Detail + "\n")
-	}
 	if err == nil {
 		r.has, r.recorded, r.instances = nil, map[string]string{}, nil
 	}
-	return text.String(), err
+	return warned(warnings), err
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
@@ -56,6 +57,23 @@ func (e *engine) newRun(options ...option) *run {
 // runs on the servers is cut off, and no clean-up gets through. Calls under way
 // have failed when it returns.
 func (r *run) kill() { _ = r.pool.Close() } // never fails
+
+// cutOff kills a run and waits until its calls have ended on the server too,
+// which is some seconds later.
+func (e *engine) cutOff(run *run) {
+	e.Helper()
+	run.kill()
+	eventually(e, time.Minute, "the server ends the calls of the run that was killed", func() bool {
+		_, err := e.s.Run(e.ctx(), "! pgrep --full '^/bin/sh -s'")
+		return err == nil
+	})
+}
+
+// age makes a sign of life of a run that was killed as old as that of a dead one.
+func (e *engine) age(file string) {
+	e.Helper()
+	e.s.SSH(e, "touch -d '-1 minute' "+file)
+}
 
 // snapshot is what a new run sees of a server.
 func (e *engine) snapshot(server string) *fleet.Snapshot {

@@ -27,31 +27,6 @@ type event struct {
 	Output     string
 }
 
-// result is what a run of go test came to. Only top-level tests are counted as passed or failed;
-// a skipped subtest is listed too, as it is something the run did not show.
-type result struct {
-	passed, failed int
-	skipped        []string // "TestName: reason"
-	packages       []string // go test's last line of each package
-}
-
-func (r result) ok() bool { return r.failed == 0 && r.passed > 0 }
-
-func (r result) summary(title string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %d passed, %d failed, %d skipped\n", title, r.passed, r.failed, len(r.skipped))
-	for _, s := range r.skipped {
-		fmt.Fprintf(&b, "  skipped %s\n", s)
-	}
-	if r.passed == 0 && r.failed == 0 {
-		b.WriteString("  no test passed: that counts as a failure\n")
-	}
-	for _, p := range r.packages {
-		b.WriteString(p)
-	}
-	return b.String()
-}
-
 // follow reads the events of one go test and writes progress and failures to out as they come.
 func follow(events io.Reader, out io.Writer) (result, error) {
 	var r result
@@ -78,7 +53,17 @@ func follow(events io.Reader, out io.Writer) (result, error) {
 
 func (r *result) take(e event, output map[[2]string][]string, out io.Writer) {
 	key := [2]string{e.Package, e.Test}
-	topLevel := e.Test != "" && !strings.Contains(e.Test, "/")
+	name, _, isSub := strings.Cut(e.Test, "/")
+	topLevel := e.Test != "" && !isSub
+	// A test whose subtests run side by side does not count their time as its own.
+	if e.Action == "pass" || e.Action == "fail" {
+		if r.longest == nil {
+			r.longest = map[[2]string]float64{}
+		}
+		at := [2]string{e.Package, name}
+		e.Elapsed = max(e.Elapsed, r.longest[at])
+		r.longest[at] = e.Elapsed
+	}
 	switch e.Action {
 	case "build-output":
 		fmt.Fprint(out, e.Output)
@@ -88,14 +73,16 @@ func (r *result) take(e event, output map[[2]string][]string, out io.Writer) {
 		return
 	case "pass":
 		if topLevel {
-			r.passed++
+			r.Passed++
+			r.Took = append(r.Took, took{e.Test, e.Elapsed})
 			if e.Elapsed >= slow {
 				fmt.Fprintf(out, "passed %s (%.1fs)\n", e.Test, e.Elapsed)
 			}
 		}
 	case "fail":
 		if topLevel {
-			r.failed++
+			r.Failed++
+			r.Took = append(r.Took, took{e.Test, e.Elapsed})
 		}
 		if e.Test == "" {
 			unfinished(e.Package, output, out)
@@ -107,13 +94,13 @@ func (r *result) take(e event, output map[[2]string][]string, out io.Writer) {
 		}
 	case "skip":
 		if e.Test != "" {
-			r.skipped = append(r.skipped, e.Test+": "+reason(output[key]))
+			r.Skipped = append(r.Skipped, e.Test+": "+reason(output[key]))
 		}
 	default:
 		return
 	}
 	if e.Test == "" && e.Action != "skip" {
-		r.packages = append(r.packages, verdict(output[key]))
+		r.Packages = append(r.Packages, verdict(output[key]))
 	}
 	delete(output, key)
 }

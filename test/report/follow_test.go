@@ -28,6 +28,13 @@ func TestFollow(t *testing.T) {
 			wantOut:     "passed TestA (12.3s)\n",
 			wantSummary: "unit: 1 passed, 0 failed, 0 skipped\nok  \tm/p\t0.2s\n",
 		},
+		"the time of subtests side by side is the longest": {
+			events: `{"Action":"pass",` + pkg + `,"Test":"TestA/x","Elapsed":3}` + "\n" + `{"Action":"pass",` + pkg + `,"Test":"TestA/y","Elapsed":2}` + "\n" +
+				pass + ok,
+			wantOK:      true,
+			wantOut:     "passed TestA (3.0s)\n",
+			wantSummary: "unit: 1 passed, 0 failed, 0 skipped\nok  \tm/p\t0.2s\n",
+		},
 		"a skip is listed with its reason, a skipped subtest too": {
 			events: pass +
 				`{"Action":"output",` + pkg + `,"Test":"TestB/x","Output":"=== RUN   TestB/x\n"}` + "\n" +
@@ -95,7 +102,8 @@ func TestFollow(t *testing.T) {
 			if out.String() != tc.wantOut {
 				t.Errorf("shown:\n%q\nwant:\n%q", out.String(), tc.wantOut)
 			}
-			if s := got.summary("unit"); s != tc.wantSummary {
+			got.Title = "unit"
+			if s := got.summary(); s != tc.wantSummary {
 				t.Errorf("summary:\n%q\nwant:\n%q", s, tc.wantSummary)
 			}
 		})

@@ -52,6 +52,7 @@ const (
 	labelKind    = "kamal-testbed.kind"    // its Kind
 	labelAddress = "kamal-testbed.address" // its address, for life
 	labelOwner   = "kamal-testbed.owner"   // process that may use it; without: all may
+	labelPool    = "kamal-testbed.pool"    // it is lent to one test after another
 )
 
 func cacheDir() string {
@@ -115,7 +116,12 @@ func Up(ctx context.Context, options Options) (*Bed, error) {
 	if err := prepare(ctx); err != nil {
 		return nil, err
 	}
-	if err := buildMachines(ctx, b.logf); err != nil {
+	// What Up itself starts; a server of another kind has its image made when it is first asked for.
+	machines := []string{registryMachine, servicesMachine}
+	for _, s := range standing {
+		machines = append(machines, s.kind.machine())
+	}
+	if err := ensureMachines(ctx, b.logf, machines...); err != nil {
 		return nil, err
 	}
 	unlock, err := b.lock(ctx)
@@ -183,8 +189,12 @@ func (b *Bed) ensureStanding(ctx context.Context) error {
 	var starting []*Server
 	for _, want := range standing {
 		s := byName[want.name]
+		image, err := machineImage(ctx, want.kind.machine())
+		if err != nil {
+			return err
+		}
 		switch {
-		case s != nil && s.image != machineImage(string(want.kind)):
+		case s != nil && s.image != image:
 			b.logf("%s was made by another recipe: making it anew", want.name)
 			if err := b.remove(ctx, want.name); err != nil {
 				return err

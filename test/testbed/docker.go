@@ -25,13 +25,18 @@ func (e *CommandError) Error() string {
 
 // run returns what the command prints on stdout, without the last newline.
 func run(ctx context.Context, stdin io.Reader, name string, args ...string) (string, error) {
+	return runHeard(ctx, stdin, io.Discard, name, args...)
+}
+
+// runHeard is run, with somebody who hears what it prints on stderr at once.
+func runHeard(ctx context.Context, stdin io.Reader, hears io.Writer, name string, args ...string) (string, error) {
 	command := exec.CommandContext(ctx, name, args...)
 	command.Stdin = stdin
 	// Asked to end, not killed: debootstrap unmounts what it mounted.
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = 10 * time.Second
 	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
+	command.Stdout, command.Stderr = &stdout, io.MultiWriter(&stderr, hears)
 	err := command.Run()
 	out := strings.TrimSuffix(stdout.String(), "\n")
 	if ctx.Err() != nil {

@@ -68,10 +68,14 @@ func Images() []Image {
 }
 
 // hashSources names the sources of all images.
-func hashSources(root string) (string, error) {
-	parts := []string{runtime.Version(), machineImage(servicesMachine)}
+func hashSources(ctx context.Context, root string) (string, error) {
+	services, err := machineImage(ctx, servicesMachine)
+	if err != nil {
+		return "", err
+	}
+	parts := []string{runtime.Version(), services}
 	for _, pattern := range []string{
-		"test/testbed/images.go", "test/testbed/layer.go", "test/testbed/app/*.go", "tools/kamal-proxy/go.mod", "tools/kamal-proxy/go.sum",
+		"test/testbed/images.go", "test/testbed/keep.go", "test/testbed/layer.go", "test/testbed/app/*.go", "tools/kamal-proxy/go.mod", "tools/kamal-proxy/go.sum",
 		"test/testbed/services.go", "test/testbed/recipe/*-entrypoint.sh",
 		"test/testbed/shop.go", "test/testbed/shop/*.go", "test/testbed/shop/go.mod", "test/testbed/shop/go.sum",
 	} {
@@ -103,7 +107,7 @@ func buildImages(ctx context.Context, root string) ([]Image, error) {
 		}
 		maps.Copy(built, some)
 	}
-	images := Images()
+	images := append(Images(), keepers...)
 	for i := range images {
 		images[i].image = built[images[i].Name]
 	}
@@ -125,6 +129,9 @@ func buildProxies(ctx context.Context, root string) (map[string]v1.Image, error)
 		return nil, err
 	}
 	images := map[string]v1.Image{}
+	if images["testbed/keep:proxy"], err = newKeeper(base); err != nil {
+		return nil, err
+	}
 	for _, i := range proxyImages {
 		_, tag, _ := strings.Cut(i.Name, ":")
 		if images[i.Name], err = newImage(proxyConfig(tag), base); err != nil {
@@ -144,6 +151,9 @@ func buildApps(ctx context.Context, root string) (map[string]v1.Image, error) {
 		return nil, err
 	}
 	images := map[string]v1.Image{}
+	if images["testbed/keep:app"], err = newKeeper(base); err != nil {
+		return nil, err
+	}
 	for _, app := range appImages {
 		_, tag, _ := strings.Cut(app.name, ":")
 		if images[app.name], err = newAppImage(base, app, tag); err != nil {

@@ -48,6 +48,7 @@ func (b *Bed) servers(ctx context.Context) ([]*Server, error) {
 		}
 		s.Address6 = b.address6(s.Address)
 		s.owner, _ = strconv.Atoi(c.Config.Labels[labelOwner])
+		_, s.pooled = c.Config.Labels[labelPool]
 		if key, err := os.ReadFile(s.hostKeyFile()); err == nil {
 			s.HostKey = string(key)
 		}

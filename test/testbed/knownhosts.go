@@ -3,6 +3,7 @@ package testbed
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -51,4 +52,25 @@ func (b *Bed) refreshKnownHosts(ctx context.Context) error {
 	}
 	defer unlock()
 	return b.writeKnownHosts(ctx)
+}
+
+// keepHostKey writes down the key that the server has, if it had another meanwhile.
+func (in *inside) keepHostKey(ctx context.Context) error {
+	content, err := os.ReadFile(in.root + "/etc/ssh/ssh_host_ed25519_key.pub")
+	if err != nil {
+		return err
+	}
+	fields := strings.Fields(string(content))
+	if len(fields) < 2 {
+		return fmt.Errorf("host key of %s: %q", in.Name, content)
+	}
+	key := fields[0] + " " + fields[1]
+	if known, err := os.ReadFile(in.hostKeyFile()); err == nil && string(known) == key {
+		return nil
+	}
+	in.HostKey = key
+	if err := writeFile(in.hostKeyFile(), []byte(key), 0o600); err != nil {
+		return err
+	}
+	return in.bed.refreshKnownHosts(ctx)
 }

@@ -3,56 +3,15 @@ package testbed
 import (
 	"context"
 	"crypto/sha256"
-	_ "embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-)
-
-// Kind is what a server looks like before anybody has touched it.
-type Kind string
-
-// The kinds of servers.
-const (
-	Debian12     Kind = "debian12"      // Docker 20.10 from Debian
-	Debian13     Kind = "debian13"      // Docker 26 from Debian
-	Debian13Bare Kind = "debian13-bare" // no Docker; apt can install it
-)
-
-// Kinds lists all kinds.
-func Kinds() []Kind { return []Kind{Debian12, Debian13, Debian13Bare} }
-
-// machine is how a Docker image is made of a Debian release.
-type machine struct {
-	suite    string
-	recipe   string
-	packages []string
-	changes  []string // Dockerfile instructions
-}
-
-//go:embed recipe/server.sh
-var serverRecipe string
-
-//go:embed recipe/registry.sh
-var registryRecipe string
-
-const registryMachine = "registry"
-
-var (
-	serverChanges   = []string{`CMD ["/sbin/testbed-init"]`, "ENV container=docker"}
-	registryChanges = []string{`CMD ["docker-registry", "serve", "/etc/docker/registry/config.yml"]`}
-
-	machines = map[string]machine{
-		string(Debian12):     {"bookworm", serverRecipe, []string{"docker.io"}, serverChanges},
-		string(Debian13):     {"trixie", serverRecipe, []string{"docker.io", "docker-cli"}, serverChanges},
-		string(Debian13Bare): {"trixie", serverRecipe, nil, serverChanges},
-		registryMachine:      {"bookworm", registryRecipe, []string{"docker-registry"}, registryChanges},
-		servicesMachine:      {"bookworm", servicesRecipe, []string{"postgresql-15", "redis-server"}, nil},
-	}
+	"time"
 )
 
 // basePackages is what every root file system has from debootstrap.
@@ -66,11 +25,19 @@ func rootfsImage(suite string) string {
 	return imagePrefix + "rootfs-" + suite + ":" + hash(suite, basePackages)
 }
 
-func machineImage(name string) string {
+// machineImage builds the programs that go into the image, unless they are there.
+func machineImage(ctx context.Context, name string) (string, error) {
 	m := machines[name]
 	parts := []string{rootfsImage(m.suite), m.recipe}
-	parts = append(parts, m.packages...)
-	return imagePrefix + name + ":" + hash(append(parts, m.changes...)...)
+	parts = append(append(parts, m.packages...), m.units...)
+	for _, t := range m.tools {
+		program, err := tool(ctx, t, io.Discard)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, filepath.Base(program))
+	}
+	return imagePrefix + name + ":" + hash(append(parts, m.changes...)...), nil
 }
 
 func hash(parts ...string) string {
@@ -81,41 +48,83 @@ func hash(parts ...string) string {
 	return hex.EncodeToString(sum.Sum(nil))[:12]
 }
 
-// labelBuild marks the containers in which images are made.
-const labelBuild = "kamal-testbed.build"
+// labelBuild marks the containers in which images are made. An image inherits
+// its container's labels, and so do the servers made of it: theirs has another
+// value, or the next build would remove them as leftovers.
+const (
+	labelBuild = "kamal-testbed.build=yes"
+	labelBuilt = "kamal-testbed.build=done"
+)
 
 // buildDir is where root file systems are made; the name can't be a bed's.
 func buildDir() string { return filepath.Join(cacheDir(), ".build") }
 
 func buildLock() string { return filepath.Join(cacheDir(), ".build.lock") }
 
-// buildMachines makes the images that are missing. The first time takes a
-// minute or two, most of it debootstrap over the network.
-func buildMachines(ctx context.Context, logf func(string, ...any)) error {
+// ensureMachine makes the image of a kind of server, unless it is there. Who
+// starts a server calls it first, without the bed's lock: it may take minutes,
+// and says so through logf, once on a machine.
+func (b *Bed) ensureMachine(ctx context.Context, kind Kind) error {
+	return ensureMachines(ctx, b.logf, kind.machine())
+}
+
+// ensureMachines makes the images that are missing. Several callers may want the
+// same ones at the same time, also from several processes: one builds.
+func ensureMachines(ctx context.Context, logf func(string, ...any), names ...string) error {
+	for _, name := range names {
+		if err := buildTools(ctx, logf, machines[name].tools...); err != nil {
+			return err
+		}
+	}
+	missing, err := missingMachines(ctx, names)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
 	unlock, err := lock(ctx, buildLock())
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	// Somebody else may have built them while we waited.
+	if missing, err = missingMachines(ctx, names); err != nil || len(missing) == 0 {
+		return err
+	}
+	return buildMachines(ctx, logf, missing)
+}
 
+// missingMachines are those that have no image: name -> image.
+func missingMachines(ctx context.Context, names []string) (map[string]string, error) {
+	present, err := presentImages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	missing := map[string]string{}
+	for _, name := range names {
+		image, err := machineImage(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if !present[image] {
+			missing[name] = image
+		}
+	}
+	return missing, nil
+}
+
+func presentImages(ctx context.Context) (map[string]bool, error) {
 	have, err := docker(ctx, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference="+imagePrefix+"*")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	present := map[string]bool{}
 	for _, name := range lines(have) {
 		present[name] = true
 	}
+	return present, nil
+}
 
-	suites := map[string][]string{} // suite -> missing machines
-	for name, m := range machines {
-		if !present[machineImage(name)] {
-			suites[m.suite] = append(suites[m.suite], name)
-		}
-	}
-	if len(suites) == 0 {
-		return nil
-	}
+// buildMachines builds images: name -> image. The caller holds the build lock.
+func buildMachines(ctx context.Context, logf func(string, ...any), missing map[string]string) error {
 	// The lock is ours: what is there was left over by a build that was killed.
 	leftovers, err := docker(ctx, "ps", "--all", "--quiet", "--filter", "label="+labelBuild)
 	if err != nil {
@@ -126,7 +135,15 @@ func buildMachines(ctx context.Context, logf func(string, ...any)) error {
 			return err
 		}
 	}
-	// The two releases are built side by side: they wait for the network.
+	present, err := presentImages(ctx)
+	if err != nil {
+		return err
+	}
+	suites := map[string][]string{} // suite -> its missing machines
+	for name := range missing {
+		suites[machines[name].suite] = append(suites[machines[name].suite], name)
+	}
+	// The releases are built side by side: they wait for the network.
 	failures := make(chan error, len(suites))
 	for suite, names := range suites {
 		go func() {
@@ -138,11 +155,13 @@ func buildMachines(ctx context.Context, logf func(string, ...any)) error {
 				}
 			}
 			for _, name := range names {
-				logf("building %s", machineImage(name))
-				if err := buildMachine(ctx, name); err != nil {
+				start := time.Now()
+				logf("building %s, once", missing[name])
+				if err := buildMachine(ctx, name, missing[name]); err != nil {
 					failures <- fmt.Errorf("image %s: %w", name, err)
 					return
 				}
+				logf("%s took %s", missing[name], time.Since(start).Round(time.Second))
 			}
 			failures <- nil
 		}()
@@ -205,7 +224,7 @@ func importTree(ctx context.Context, dir, image string) error {
 	return errors.Join(err, tar.Wait())
 }
 
-func buildMachine(ctx context.Context, name string) (err error) {
+func buildMachine(ctx context.Context, name, image string) (err error) {
 	m := machines[name]
 	args := append([]string{"create", "--label", labelBuild, rootfsImage(m.suite), "sh", "-c", m.recipe, "recipe"}, m.packages...)
 	container, err := docker(ctx, args...)
@@ -216,13 +235,16 @@ func buildMachine(ctx context.Context, name string) (err error) {
 		_, removed := docker(context.WithoutCancel(ctx), "rm", "--force", "--volumes", container)
 		err = errors.Join(err, removed)
 	}()
+	if err := copyPrograms(ctx, m, container); err != nil {
+		return err
+	}
 	if _, err := docker(ctx, "start", "--attach", container); err != nil {
 		return err
 	}
-	commit := []string{"commit"}
+	commit := []string{"commit", "--change", "LABEL " + labelBuilt}
 	for _, change := range m.changes {
 		commit = append(commit, "--change", change)
 	}
-	_, err = docker(ctx, append(commit, container, machineImage(name))...)
+	_, err = docker(ctx, append(commit, container, image)...)
 	return err
 }

@@ -12,7 +12,7 @@ flock -w 900 9 || { log "another prepare.sh has held the lock for 15 minutes"; e
 install_packages() {
   # command -> package; a command that is there needs no package, whoever installed it.
   local missing=() pair
-  for pair in debootstrap:debootstrap iptables:iptables ssh:openssh-client \
+  for pair in debootstrap:debootstrap iptables:iptables nft:nftables ssh:openssh-client \
     ssh-keygen:openssh-client tar:tar dockerd:docker.io containerd:containerd; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
   done
@@ -60,8 +60,16 @@ huge_pages() {
   grep -qsF '[always]' $f || (echo always > $f) 2>/dev/null || true
 }
 
+# All servers are one user to the kernel, and each systemd watches some ten things.
+# With the usual 128 the twelfth server boots degraded, or systemd gives up.
+inotify() {
+  local f=/proc/sys/fs/inotify/max_user_instances
+  [ "$(cat $f)" -ge 1024 ] || (echo 1024 > $f) 2>/dev/null || log "can't set $f: many servers at a time may fail to boot"
+}
+
 [ "$(id -u)" = 0 ] || { log "must run as root"; exit 1; }
 export DEBIAN_FRONTEND=noninteractive
 install_packages
 huge_pages
+inotify
 start_docker

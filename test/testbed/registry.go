@@ -54,7 +54,10 @@ func (b *Bed) ensureRegistry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	image := machineImage(registryMachine)
+	image, err := machineImage(ctx, registryMachine)
+	if err != nil {
+		return err
+	}
 	if state != "" && !strings.HasSuffix(state, " "+image) {
 		b.logf("the registry was made by another recipe: making it anew")
 		if _, err := docker(ctx, "rm", "--force", "--volumes", container); err != nil {
@@ -131,7 +134,7 @@ func (b *Bed) fillRegistry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sources, err := hashSources(root)
+	sources, err := hashSources(ctx, root)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,6 +31,10 @@ type Server struct {
 	image     string
 	state     string // as Docker calls it
 	owner     int    // process id, 0 if it is everybody's
+
+	mu     sync.Mutex
+	in     *inside // nil before it is first needed
+	pooled bool    // Warm lends it
 }
 
 // User is the account beside root: sudo without password, not in group docker.
@@ -43,6 +48,9 @@ func (b *Bed) Server(t testing.TB, kind Kind) *Server {
 	t.Helper()
 	suffix := make([]byte, 4)
 	rand.Read(suffix)
+	if err := ensureMachines(t.Context(), t.Logf, kind.machine()); err != nil {
+		t.Fatal(err)
+	}
 	s, err := b.start(t.Context(), string(kind)+"-"+hex.EncodeToString(suffix), kind, os.Getpid())
 	if err != nil {
 		t.Fatal(err)
@@ -64,18 +72,21 @@ func (b *Bed) Start(ctx context.Context, name string, kind Kind) (*Server, error
 	if !validName.MatchString(name) {
 		return nil, fmt.Errorf("server name %q: want %s", name, validName)
 	}
-	if !slices.Contains(Kinds(), kind) {
+	if !kind.valid() {
 		return nil, fmt.Errorf("server kind %q: want one of %q", kind, Kinds())
 	}
 	return b.start(ctx, name, kind, 0)
 }
 
-func (b *Bed) start(ctx context.Context, name string, kind Kind, owner int) (*Server, error) {
+func (b *Bed) start(ctx context.Context, name string, kind Kind, owner int, labels ...string) (*Server, error) {
+	if err := b.ensureMachine(ctx, kind); err != nil {
+		return nil, err
+	}
 	unlock, err := b.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s, err := b.create(ctx, name, kind, owner)
+	s, err := b.create(ctx, name, kind, owner, labels...)
 	unlock()
 	if err != nil {
 		return nil, err
@@ -116,6 +127,9 @@ func (b *Bed) remove(ctx context.Context, name string) error {
 	if _, err := docker(ctx, "rm", "--force", "--volumes", b.object(name)); err != nil {
 		return err
 	}
+	if err := b.forgetPooled(name); err != nil {
+		return err
+	}
 	err := os.Remove((&Server{Name: name, bed: b}).hostKeyFile())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -143,8 +157,13 @@ func (b *Bed) Shared(name string) *Server {
 var capabilities = []string{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "NET_RAW", "MKNOD", "SYSLOG",
 	"IPC_LOCK", "SYS_NICE", "DAC_READ_SEARCH"}
 
-// create makes the container without starting it. The caller holds the lock.
-func (b *Bed) create(ctx context.Context, name string, kind Kind, owner int) (*Server, error) {
+// create makes the container without starting it; its image is there. The caller
+// holds the lock.
+func (b *Bed) create(ctx context.Context, name string, kind Kind, owner int, labels ...string) (*Server, error) {
+	image, err := machineImage(ctx, kind.machine())
+	if err != nil {
+		return nil, err
+	}
 	others, err := b.servers(ctx)
 	if err != nil {
 		return nil, err
@@ -154,7 +173,7 @@ func (b *Bed) create(ctx context.Context, name string, kind Kind, owner int) (*S
 		return nil, err
 	}
 	s := &Server{Name: name, Kind: kind, Address: address, Address6: b.address6(address),
-		bed: b, owner: owner, image: machineImage(string(kind))}
+		bed: b, owner: owner, image: image}
 	args := []string{"create", "--name", b.object(name), "--hostname", name,
 		"--network", "testbed." + b.Name, "--ip", address,
 		"--label", labelBed + "=" + b.Name, "--label", labelServer + "=" + name,
@@ -164,8 +183,12 @@ func (b *Bed) create(ctx context.Context, name string, kind Kind, owner int) (*S
 		"--security-opt", "systempaths=unconfined",
 		// Own cgroups: inner containers end, freeze and are counted with their server.
 		"--cgroupns", "private", "--tmpfs", "/run", "--tmpfs", "/run/lock",
-		// A real file system below, or the inner overlay2 would have to lie on another overlay.
-		"--volume", "/var/lib/docker",
+		// A real file system below, or the inner overlay2 would have to lie on another
+		// overlay. Docker's new image store is containerd's.
+		"--volume", "/var/lib/docker", "--volume", "/var/lib/containerd",
+	}
+	for _, label := range labels {
+		args = append(args, "--label", label)
 	}
 	for _, capability := range capabilities {
 		args = append(args, "--cap-add", capability)
@@ -203,20 +226,19 @@ func (b *Bed) copyFiles(ctx context.Context, s *Server) error {
 		return err
 	}
 	deploy := 1000 // the first user that useradd makes
+	files := []file{
+		{name: "root/.ssh/authorized_keys", content: key, mode: 0o600},
+		{name: "home/deploy/.ssh/authorized_keys", content: key, mode: 0o600, owner: deploy},
+		// Docker reads certs.d itself: no daemon.json is needed.
+		{name: "etc/docker/certs.d/" + b.Registry.Address + "/ca.crt", content: ca, mode: 0o644},
+	}
+	if daemon := s.Kind.daemonJSON(); daemon != "" {
+		files = append(files, file{name: "etc/docker/daemon.json", content: []byte(daemon), mode: 0o644})
+	}
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
-	for _, f := range []struct {
-		path    string
-		content []byte
-		mode    int64
-		owner   int
-	}{
-		{"root/.ssh/authorized_keys", key, 0o600, 0},
-		{"home/deploy/.ssh/authorized_keys", key, 0o600, deploy},
-		// Docker reads certs.d itself: no daemon.json is needed.
-		{"etc/docker/certs.d/" + b.Registry.Address + "/ca.crt", ca, 0o644, 0},
-	} {
-		header := &tar.Header{Name: f.path, Size: int64(len(f.content)), Mode: f.mode, Uid: f.owner, Gid: f.owner}
+	for _, f := range files {
+		header := &tar.Header{Name: f.name, Size: int64(len(f.content)), Mode: f.mode, Uid: f.owner, Gid: f.owner}
 		if err := w.WriteHeader(header); err != nil {
 			return err
 		}

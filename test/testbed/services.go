@@ -62,6 +62,11 @@ func buildServices(ctx context.Context, _ string) (map[string]v1.Image, error) {
 	}
 
 	images := map[string]v1.Image{}
+	for _, service := range []string{"postgres", "redis"} {
+		if images["testbed/keep:"+service], err = newKeeper(layers["base"], layers[service]); err != nil {
+			return nil, err
+		}
+	}
 	for _, i := range serviceImages {
 		if repository, tag, _ := strings.Cut(i.Name, ":"); repository == "postgres" {
 			images[i.Name], err = newImage(postgresConfig(tag), layers["base"], layers["postgres"], postgres)
@@ -127,7 +132,11 @@ func serviceLayers(ctx context.Context) (layers map[string]v1.Layer, err error) 
 		return nil, err
 	}
 	defer unlock()
-	container, err := docker(ctx, "create", "--label", labelBuild, machineImage(servicesMachine), "true")
+	image, err := machineImage(ctx, servicesMachine)
+	if err != nil {
+		return nil, err
+	}
+	container, err := docker(ctx, "create", "--label", labelBuild, image, "true")
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,9 @@ func buildShops(ctx context.Context, root string) (map[string]v1.Image, error) {
 		return nil, err
 	}
 	images := map[string]v1.Image{}
+	if images["testbed/keep:shop"], err = newKeeper(layer); err != nil {
+		return nil, err
+	}
 	for _, i := range shopImages {
 		_, version, _ := strings.Cut(i.Name, ":")
 		images[i.Name], err = newImage(&v1.ConfigFile{

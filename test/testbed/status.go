@@ -30,7 +30,8 @@ type ServerStatus struct {
 	Address string `json:"address"`
 	IPv6    string `json:"ipv6,omitempty"`
 	HostKey string `json:"host_key"`
-	SSH     string `json:"ssh"` // a command line that works as typed
+	SSH     string `json:"ssh"`            // a command line that works as typed
+	Pool    string `json:"pool,omitempty"` // of a server that Warm lends: free, leased or kept
 }
 
 // ErrDown says that there is no such bed.
@@ -77,9 +78,14 @@ func (b *Bed) Status(ctx context.Context) (*Status, error) {
 		status.Images[i].Name = b.Image(status.Images[i].Name)
 	}
 	for _, s := range servers {
+		pool, err := s.lent()
+		if err != nil {
+			return nil, err
+		}
 		status.Servers = append(status.Servers, ServerStatus{
 			Name: s.Name, Kind: s.Kind, State: s.state, Address: s.Address, IPv6: s.Address6, HostKey: s.HostKey,
-			SSH: fmt.Sprintf("ssh -i %s -o IdentitiesOnly=yes -o UserKnownHostsFile=%s %s", b.KeyFile, b.KnownHostsFile, s.Destination()),
+			SSH:  fmt.Sprintf("ssh -i %s -o IdentitiesOnly=yes -o UserKnownHostsFile=%s %s", b.KeyFile, b.KnownHostsFile, s.Destination()),
+			Pool: pool,
 		})
 	}
 	return status, nil
@@ -89,7 +95,7 @@ func (b *Bed) Status(ctx context.Context) (*Status, error) {
 func (s *Status) Print(w io.Writer) {
 	fmt.Fprintf(w, "testbed %s\n\nservers (users: %s)\n", s.Name, strings.Join(s.Users, ", "))
 	for _, server := range s.Servers {
-		fmt.Fprintf(w, "  %-10s %-14s %-8s %-13s\n             %s\n", server.Name, server.Kind, server.State, server.Address, server.SSH)
+		fmt.Fprintf(w, "  %-24s %-16s %-8s %-13s %s\n             %s\n", server.Name, server.Kind, server.State, server.Address, server.Pool, server.SSH)
 	}
 	fmt.Fprintf(w, "\nkey file     %s\nknown_hosts  %s\n", s.KeyFile, s.KnownHostsFile)
 	fmt.Fprintf(w, "\nregistry\n  address   %s\n  user      %s\n  password  %s\n  CA file   %s\n\nimages\n",

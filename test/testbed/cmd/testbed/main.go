@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
@@ -18,7 +19,8 @@ const usage = `usage: testbed [-name NAME] COMMAND
 
   up                 start the standing servers and the registry
   status [-json]     say what runs and how to reach it
-  server NAME KIND   start one more server (debian12, debian13, debian13-bare)
+  server NAME KIND   start one more server; KIND is one of
+                     KINDS
   rm NAME            remove a server
   down [-all]        remove everything but the cached images; -all: those too
 
@@ -33,7 +35,7 @@ func main() {
 	defer stop()
 	err := run(ctx, os.Args[1:])
 	if errors.Is(err, errUsage) {
-		fmt.Fprint(os.Stderr, usage)
+		fmt.Fprint(os.Stderr, strings.Replace(usage, "KINDS", strings.Trim(fmt.Sprint(testbed.Kinds()), "[]"), 1))
 		os.Exit(2)
 	}
 	if err != nil {

@@ -1,4 +1,4 @@
-package acceptance
+package engine
 
 import (
 	"crypto/ecdsa"
@@ -9,7 +9,8 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
+	stdlog "log"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,7 +71,7 @@ func newTokenRegistry(t *testing.T, b *testbed.Bed, token string) *tokenRegistry
 		t.Fatalf("the testbed's CA: %v", err)
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: upstream}}
-	quiet := log.New(io.Discard, "", 0)
+	quiet := stdlog.New(io.Discard, "", 0)
 	r := &tokenRegistry{
 		Address: listener.Addr().String(), token: token, refuse: http.StatusUnauthorized, heard: map[string]bool{},
 		ca: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
@@ -123,13 +125,13 @@ func (r *tokenRegistry) rotate(token string, refuse int) {
 	r.token, r.refuse, r.heard = token, refuse, map[string]bool{}
 }
 
-// wantHeard wants one log-in, and no other, to have come since the last rotation.
-func (r *tokenRegistry) wantHeard(t *testing.T, login string) {
+// wantHeard wants these log-ins, and no other, to have come since the last rotation.
+func (r *tokenRegistry) wantHeard(t *testing.T, logins ...string) {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.heard, "") // docker asks without any first
-	if len(r.heard) != 1 || !r.heard[login] {
-		t.Errorf("the registry heard %v, want %q alone", r.heard, login)
+	if heard := slices.Sorted(maps.Keys(r.heard)); !slices.Equal(heard, logins) {
+		t.Errorf("the registry heard %q, want %q", heard, logins)
 	}
 }
