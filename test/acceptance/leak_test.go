@@ -162,10 +162,13 @@ func TestNoSecretLeaks(t *testing.T) {
 	w.Apply()
 	secrets["new password"] = `rotated 'quo"ted' $HOME \ 100%+/ü`
 	w.Setenv("TF_VAR_password", secrets["new password"])
+	secrets["next registry password"] = `n3xt 'registry' $pass` // is no change of anything
+	w.Setenv("TF_VAR_registry_password", secrets["next registry password"])
 	p := w.Plan()
 	if got := p.NotEmpty(); !slices.Equal(got, []string{"update kamal_accessory.db", "update kamal_app_role.web", "update kamal_task.migrate"}) {
 		t.Errorf("plan of a rotation: %q", got)
 	}
+	w.Setenv("TF_VAR_registry_password", secrets["registry_password"])
 	w.Apply(p.File)
 
 	leaks := newLeaks(slices.Collect(maps.Values(secrets)))

@@ -51,22 +51,27 @@ func TestServerMakesABareMachineReadyAndMendsIt(t *testing.T) {
 	s.SSH(t, `systemctl is-enabled docker && docker network inspect kamal && [ "$(docker info --format '{{.LiveRestoreEnabled}}')" = true ]
 		grep -q '"userland-proxy": false' /etc/docker/daemon.json && [ "$(stat -c %a /etc/docker/daemon.json)" = 644 ]`)
 
-	drifts := []struct {
-		name, spoil  string
-		changed      []string
-		says, mended string
+	for _, d := range []struct {
+		spoil   string
+		changed []string
+		says    []string
+		mended  string
 	}{
-		{"Docker stopped", "systemctl stop docker.socket docker", []string{"docker_running"}, "docker_running = false -> true", "systemctl is-active docker"},
-		{"not started at boot", "systemctl disable docker", []string{"docker_enabled"}, "docker_enabled = false -> true", "systemctl is-enabled docker"},
-		{"network gone", "docker network rm kamal", []string{"network"}, "network = false -> true", "docker network inspect kamal"},
-		{"log options changed", `sed -i 's/"10m"/"1g"/' /etc/docker/daemon.json`, []string{"docker"}, `log_max_size = "1g" -> "10m"`, `grep '"max-size": "10m"' /etc/docker/daemon.json`},
-		{"file gone", "rm /etc/docker/daemon.json", []string{"docker"}, "live_restore = false -> true", "grep live-restore /etc/docker/daemon.json"},
-	}
-	for _, d := range drifts {
+		{"systemctl stop docker.socket docker; rm /etc/docker/daemon.json", []string{"docker", "docker_running"},
+			[]string{"docker_running = false -> true", "live_restore = false -> true"}, "systemctl is-active docker; grep live-restore /etc/docker/daemon.json"},
+		{`systemctl disable docker; docker network rm kamal; sed -i 's/"10m"/"1g"/' /etc/docker/daemon.json`, []string{"docker", "docker_enabled", "network"},
+			[]string{"docker_enabled = false -> true", "network = false -> true", `log_max_size = "1g" -> "10m"`},
+			`systemctl is-enabled docker; docker network inspect kamal; grep '"max-size": "10m"' /etc/docker/daemon.json`},
+	} {
 		s.SSH(t, d.spoil)
 		p := w.Plan()
-		if got := p.Changed(web); p.Actions(web) != "update" || !slices.Equal(got, d.changed) || !says(p.Text, d.says) {
-			t.Errorf("%s: %s of %q, want an update of %q that says %s\n%s", d.name, p.Actions(web), got, d.changed, d.says, p.Text)
+		if got := p.Changed(web); p.Actions(web) != "update" || !slices.Equal(got, d.changed) {
+			t.Errorf("%s: %s of %q, want an update of %q", d.spoil, p.Actions(web), got, d.changed)
+		}
+		for _, text := range d.says {
+			if !says(p.Text, text) {
+				t.Errorf("%s: the plan doesn't say %q:\n%s", d.spoil, text, p.Text)
+			}
 		}
 		w.Apply(p.File)
 		s.SSH(t, d.mended)
@@ -82,6 +87,11 @@ func TestServerMakesABareMachineReadyAndMendsIt(t *testing.T) {
 		t.Errorf("another spelling of the server restarted Docker: %s, was %s", now, pid)
 	}
 
+	w.CLI("state", "rm", web)
+	w.ImportFails(web, "ssh://"+s.Address, "Invalid import id", "without ssh://")
+	w.Import(web, "root@"+s.Address+":22")
+	w.PlanEmpty()
+
 	w.Destroy()
 	s.SSH(t, "systemctl is-active docker && docker network inspect kamal && grep live-restore /etc/docker/daemon.json")
 }
@@ -89,7 +99,7 @@ func TestServerMakesABareMachineReadyAndMendsIt(t *testing.T) {
 func TestServerIsImportedByIdentity(t *testing.T) {
 	needs(t, importByIdentity)
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian13)
+	s := bed(t).Warm(t, newest)
 	w := newWorkspace(t, s)
 	w.Write("main.tf", webServer)
 	w.Apply()
@@ -103,7 +113,7 @@ func TestServerIsImportedByIdentity(t *testing.T) {
 
 func TestServerKnownOnlyAfterAnotherResource(t *testing.T) {
 	t.Parallel()
-	s := bed(t).Warm(t, testbed.Debian13)
+	s := bed(t).Warm(t, newest)
 	w := newWorkspace(t, s)
 	const config = `
 variable "generation" { default = "1" }
@@ -122,12 +132,29 @@ resource "kamal_proxy" "web" {
   server = kamal_server.web.server
   image  = "{{image "basecamp/kamal-proxy"}}"
 }
+
+data "kamal_server" "web" {
+  server     = kamal_server.web.server
+  depends_on = [kamal_server.web]
+}
+
+output "facts" { # what changes by itself would be a change of the output
+  value = {
+    running = data.kamal_server.web.docker_running, os = data.kamal_server.web.os_version, user = data.kamal_server.web.user
+    kernel  = data.kamal_server.web.kernel, machine = data.kamal_server.web.machine_id
+    disk    = data.kamal_server.web.disk_free > 1024 * 1024 * 1024, skew = abs(data.kamal_server.web.clock_skew) < 60
+  }
+}
 `
 	w.Write("main.tf", config)
 	if p := w.Plan(); !p.Unknown("kamal_server.web", "server") || p.After("kamal_server.web", "docker_running") != true {
 		t.Errorf("first plan:\n%s", p.Text)
 	}
 	w.Apply()
+	if got, want := fmt.Sprint(w.Output("facts")), fmt.Sprintf("map[disk:true kernel:%s machine:%s os:13 running:true skew:true user:root]",
+		strings.TrimSpace(s.SSH(t, "uname -r")), strings.TrimSpace(s.SSH(t, "cat /etc/machine-id"))); got != want {
+		t.Errorf("facts: %s\nwant   %s", got, want)
+	}
 	before := containerID(t, s)
 	w.Setenv("TF_VAR_generation", "2")
 	p := w.Plan()

@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -92,6 +93,10 @@ func (m *maker) make(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	kernel, err := m.server.Run(ctx, "uname -r")
+	if err != nil {
+		return err
+	}
 	facts := upgrade.Facts{Server: m.server.Address, Registry: m.bed.Registry.Address, HostKey: m.server.HostKey}
 	if err := facts.Learn(looked); err != nil {
 		return err
@@ -106,7 +111,7 @@ func (m *maker) make(ctx context.Context) error {
 		return err
 	}
 	text = strings.NewReplacer(facts.Registry, neutral.Registry, facts.Server, neutral.Server).Replace(text)
-	return m.write(state, text, neutral)
+	return m.write(strings.ReplaceAll(state, strconv.Quote(kernel), `"6.1.0-40-amd64"`), text, neutral)
 }
 
 // apply applies the configuration, first with before.tfvars if there is such a
