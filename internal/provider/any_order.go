@@ -21,8 +21,8 @@ func (anyOrder) Description(context.Context) string { return "The order means no
 func (m anyOrder) MarkdownDescription(ctx context.Context) string { return m.Description(ctx) }
 
 func (anyOrder) PlanModifyList(ctx context.Context, req planmodifier.ListRequest, resp *planmodifier.ListResponse) {
-	if req.StateValue.IsNull() || !fullyKnown(ctx, req.PlanValue) {
-		return
+	if req.StateValue.IsNull() || !fullyKnown(ctx, req.PlanValue) || len(req.PlanValue.Elements()) == 0 {
+		return // null and [] say the same, and each has to be planned as it was written
 	}
 	left := slices.Clone(req.StateValue.Elements())
 	for _, e := range req.PlanValue.Elements() {

@@ -19,6 +19,8 @@ func TestAnotherOrderIsNoChange(t *testing.T) {
 		"twice":            {list("a", "b"), list("b", "b"), list("b", "b")},
 		"not there before": {types.ListNull(types.StringType), list("a"), list("a")},
 		"not there now":    {list("a"), types.ListNull(types.StringType), types.ListNull(types.StringType)},
+		"null after []":    {types.ListValueMust(types.StringType, nil), types.ListNull(types.StringType), types.ListNull(types.StringType)},
+		"[] after null":    {types.ListNull(types.StringType), types.ListValueMust(types.StringType, nil), types.ListValueMust(types.StringType, nil)},
 		"not known":        {list("a"), types.ListUnknown(types.StringType), types.ListUnknown(types.StringType)},
 	} {
 		resp := planmodifier.ListResponse{PlanValue: c.config}
