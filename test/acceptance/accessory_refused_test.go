@@ -56,7 +56,6 @@ var (
 		{"name", `name = "my db"`, []string{"may have letters, digits, - and _ only"}},
 		{"stop_timeout", `stop_timeout = "30"`, []string{`"30" is not a duration`}},
 		{"health_both", `healthcheck = { command = ["true"], port = 80 }`, []string{"command", "port"}},
-		{"no_secrets", `secrets = {}`, []string{"at least 1"}},
 	}
 	refusedByPlan = []refusal{
 		{"port_twice", `ports = ["80:3000", "127.0.0.1:80:3001"]`, []string{`"80:3000" and "127.0.0.1:80:3001" publish the same port of the server`}},

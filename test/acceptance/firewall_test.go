@@ -69,7 +69,7 @@ func TestFirewallConfigurationsThatCantBe(t *testing.T) {
 		{`allow = [{ port = "80", sources = ["10.0.0.1/8"] }]`, []string{"write 10.0.0.0/8"}},
 		{`allow = [{ port = "80", protocol = "icmp" }]`, []string{`"tcp" "udp"`}},
 		{`allow = [{ port = "80" }, { port = "80-80" }]`, []string{"Invalid allow[1]", "allow[0] says the same already"}},
-		{`allow = []`, []string{"at least 1"}},
+		{`allow = [{ port = "80", sources = [] }]`, []string{"allow[0].sources is empty", "take the rule out for nowhere"}},
 		{`interfaces = ["eth+"]`, []string{`"eth+" is no name of a network interface`}},
 	} {
 		fmt.Fprintf(&all, "resource \"kamal_firewall\" \"bad%d\" {\n  server = \"192.0.2.1\"\n  %s\n}\n", i, bad.body)
