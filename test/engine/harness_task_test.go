@@ -101,12 +101,23 @@ func (k *taskHandle) begun(u *under, note string) {
 	}
 }
 
+// job is the container of the command that has begun. It may have noted that
+// before docker has it among those that run.
+func (k *taskHandle) job() (name string) {
+	k.e.Helper()
+	eventually(k.e, time.Minute, "docker says that the command runs", func() bool {
+		name = k.e.s.SSH(k.e, "docker ps --format '{{.Names}}' --filter name='^"+k.spec.App()+"-task-"+k.spec.Name+"'")
+		return name != ""
+	})
+	return name
+}
+
 // pauses waits until the command under way has noted a text, and pauses it: the
 // moment lasts until resumes. It returns the job's container.
 func (k *taskHandle) pauses(u *under, note string) string {
 	k.e.Helper()
 	k.begun(u, note)
-	job := k.e.s.SSH(k.e, "docker ps --format '{{.Names}}' --filter name='^"+k.spec.App()+"-task-"+k.spec.Name+"'")
+	job := k.job()
 	k.e.s.SSH(k.e, "docker pause "+job)
 	return job
 }

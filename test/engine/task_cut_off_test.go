@@ -159,12 +159,10 @@ func TestTaskCutOff(t *testing.T) {
 func TestTaskThatSomebodyElseTouches(t *testing.T) {
 	onEngines(t, func(e *engine) {
 		k := e.task("shop")
-		k.runs("one", "60", "0")
-		_, u, _, _ := k.begin()
-		k.begun(u, begin1)
-		job := names(e, e.s)
-		e.s.SSH(e, "docker rm --force "+job)
-		e.wantFailure(u.wait(), "its container "+job+" was removed before anybody saw how it ended", "find out on the server what the command has done")
+		// Removed between its end and the look at it.
+		e.beforeDocker("container inspect shop-task", `/usr/bin/docker rm --force "$3" >/dev/null 2>&1`)
+		k.fails("its container shop-task-migrate-", "was removed before anybody saw how it ended", "find out on the server what the command has done")
+		e.afterDocker()
 		k.wantNothingLeft("a job that was removed")
 
 		// A job that docker made and never started is none.
@@ -173,12 +171,12 @@ func TestTaskThatSomebodyElseTouches(t *testing.T) {
 		if out := k.do(); out != "" {
 			e.Errorf("warnings: %s", out)
 		}
-		k.wantNotes(begin1 + ", begin two, end two")
+		k.wantNotes(ran1 + ", begin two, end two")
 
 		// Its lock is taken: what it has seen counts, and the other's lock stays.
 		k.runs("three", "6", "0")
 		_, u, _, warnings := k.begin()
-		job = k.pauses(u, "begin three")
+		job := k.pauses(u, "begin three")
 		e.s.SSH(e, "echo another > .kamal/lock-shop/run; docker unpause "+job)
 		e.must(u.wait())
 		if got := e.s.SSH(e, "cat .kamal/lock-shop/run"); got != "another" || !says(*warnings, "Not everything could be tidied up on "+e.s.Address) {
@@ -188,13 +186,13 @@ func TestTaskThatSomebodyElseTouches(t *testing.T) {
 		if out := k.do(); !says(out, "The task shop/migrate was not started again") {
 			e.Errorf("no word of the job that was found:\n%s", out)
 		}
-		k.wantNotes(begin1 + ", begin two, end two, begin three, end three")
+		k.wantNotes(ran1 + ", begin two, end two, begin three, end three")
 
 		// And one that was lost before the command is started starts nothing.
 		e.beforeDocker("image ls", `printf 'another\n' > /root/.kamal/lock-shop/run`)
 		k.runs("four", "0", "0")
 		k.fails("check that the deploy lock of shop is still ours", "the command was not started")
 		e.afterDocker()
-		k.wantNotes(begin1 + ", begin two, end two, begin three, end three")
+		k.wantNotes(ran1 + ", begin two, end two, begin three, end three")
 	})
 }
