@@ -21,6 +21,7 @@ const lockWait = 5 * time.Minute
 // error. An error that is a *Failure lacks What and Running.
 func (f *Fleet) LockApp(ctx context.Context, s *Server, app, version string, extra ...sshexec.Step) (res *sshexec.Result, snap *Snapshot, locked bool, err error) {
 	until := time.Now().Add(lockWait)
+	var held *Failure
 	for {
 		call := sshexec.Call{Title: "take the deploy lock and look at the server"}
 		call.Steps = append([]sshexec.Step{kamal.Lock(app, f.Run, f.By, version, time.Now())}, extra...)
@@ -29,23 +30,27 @@ func (f *Fleet) LockApp(ctx context.Context, s *Server, app, version string, ext
 		// Where the outcome is not known it is to be given back, which does nothing if it is another's.
 		locked = locked || errors.As(err, &cut) || res != nil && res.Steps[0].Ran && res.Steps[0].ExitCode == 0
 		switch {
+		case err != nil && held != nil && ctx.Err() != nil:
+			// Time ran out during a try: what it waited for says more than where it was cut.
+			held.Err = err
+			return res, nil, locked, held
 		case err != nil || snap != nil:
 			return res, snap, locked, err
 		case res.Steps[0].ExitCode != kamal.LockTaken:
 			return res, nil, locked, res.Err()
 		}
 		holder := kamal.ParseLock(app, res.Out(0))
-		failure := &Failure{
+		held = &Failure{
 			Server: s.Name, Step: "take the deploy lock of " + app, Cause: "the lock is held:\n" + holder.Details,
 			Next: "wait for that deploy. If nobody is deploying (a `kamal deploy` that was interrupted leaves its lock), release it with `kamal lock release`, or remove ~/" +
 				kamal.LockDir(app) + " on " + s.Name + ", and apply again.",
 		}
 		if holder.Run == "" && holder.Details != "" && !holder.Automatic() || time.Now().After(until) {
-			return res, nil, false, failure
+			return res, nil, false, held
 		}
 		if err := Pause(ctx, 2*time.Second); err != nil {
-			failure.Err = err
-			return res, nil, false, failure
+			held.Err = err
+			return res, nil, false, held
 		}
 	}
 }

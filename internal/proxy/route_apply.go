@@ -190,6 +190,7 @@ func (a *routeApply) check(ctx context.Context) error {
 // bring brings one server to what is wanted, or only checks that it could.
 func (a *routeApply) bring(ctx context.Context, s *routeSite, dry bool) error {
 	until := time.Now().Add(hostWait)
+	var held error
 	for n := 1; ; n++ {
 		again, err := a.try(ctx, s, dry)
 		var r *refusal
@@ -197,10 +198,13 @@ func (a *routeApply) bring(ctx context.Context, s *routeSite, dry bool) error {
 		case err == nil && !again:
 			return nil
 		case errors.As(err, &r) && r.held && time.Now().Before(until):
+			held, n = err, 0
 			if fleet.Pause(ctx, hostPoll) != nil {
-				return err
+				return held
 			}
-			n = 0
+		case held != nil && ctx.Err() != nil && !s.cut:
+			// Time ran out during a look: what it waited for says more than where it was cut.
+			return held
 		case again && n < attempts:
 		case err == nil:
 			return fmt.Errorf("kamal-proxy's routes were changed by others %d times in a row", n)

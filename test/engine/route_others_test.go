@@ -147,7 +147,7 @@ func TestRouteThatIsBeingMadeElsewhereIsLeftAlone(t *testing.T) {
 
 		// Another route of this provider has the host and does not give it up.
 		e.runRole(s, "next", "v2")
-		ctx, enough := context.WithTimeout(e.ctx(), 10*time.Second)
+		ctx, enough := context.WithTimeout(e.ctx(), 20*time.Second)
 		defer enough()
 		_, err := e.route("next").applyIn(ctx, e.newRun())
 		told := e.wantFailure(err, "Unable to route shop.example.com to shop-next on "+s.Address)
