@@ -44,19 +44,26 @@ f interfaces "$l"
 ip -4 route show table all default 2>/dev/null | sed 's/^/route4	/'
 ip -6 route show table all default 2>/dev/null | sed 's/^/route6	/'
 ip -6 -o addr show 2>/dev/null | sed 's/^/addr6	/'
+nl='
+'
 for v in 4 6; do
   case $v in 4) p=iptables;; 6) p=ip6tables;; esac
-  k=$(fw_kind $p) || k=
-  f kind$v "$k"
-  case $k in nft) o=legacy;; *) o=nft;; esac
-  if [ -n "$k" ]; then
-    fw_save $p $k | sed -n -e 's/^\(:[^ ]*\) .*/\1/' -e '/^:FORWARD$/b p' -e '/^:DOCKER-USER$/b p' -e '/^:KAMAL-FW/b p' \
-      -e '/^-A FORWARD /b p' -e '/^-A DOCKER-USER /b p' -e '/^-A KAMAL-FW/b p' -e d -e ':p' -e "s/^/rule$v	/p"
-  elif fw_save $p "$(fw_own $p)" nat | grep -q '^:DOCKER '; then f unguarded$v nat
-  fi
-  for o in nft legacy; do
-    [ "$o" = "$k" ] || { fw_save $p $o | grep -q '^:KAMAL-FW ' && f stale$v $o; }
+  # Each back end's table is read once, and looked through by the shell itself.
+  own=$(fw_own $p) k=
+  nft=$(fw_save $p nft) legacy=$(fw_save $p legacy)
+  case $own in nft) set -- nft legacy;; *) set -- legacy nft;; esac
+  for o; do
+    case $o in nft) t=$nft;; *) t=$legacy;; esac
+    case $nl$t in *"$nl:DOCKER-USER "*) command -v $p >/dev/null 2>&1 && k=$o && rules=$t && break;; esac
   done
+  f kind$v "$k"
+  if [ -n "$k" ]; then
+    printf '%s\n' "$rules" | sed -n -e 's/^\(:[^ ]*\) .*/\1/' -e '/^:FORWARD$/b p' -e '/^:DOCKER-USER$/b p' -e '/^:KAMAL-FW/b p' \
+      -e '/^-A FORWARD /b p' -e '/^-A DOCKER-USER /b p' -e '/^-A KAMAL-FW/b p' -e d -e ':p' -e "s/^/rule$v	/p"
+  elif fw_save $p "$own" nat | grep -q '^:DOCKER '; then f unguarded$v nat
+  fi
+  [ "$k" = nft ] || case $nl$nft in *"$nl:KAMAL-FW "*) f stale$v nft;; esac
+  [ "$k" = legacy ] || case $nl$legacy in *"$nl:KAMAL-FW "*) f stale$v legacy;; esac
 done
 if [ -d ` + FirewallDir + ` ]; then
   [ ! -f ` + FirewallDir + `/spec.json ] || f spec "$(cat ` + FirewallDir + `/spec.json)"

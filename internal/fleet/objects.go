@@ -47,7 +47,11 @@ LIST
   case $ids in *[0-9a-f]*) ;; *) out=; break;; esac
   out=$(docker inspect $ids) || { [ $n -lt 5 ] && continue; exit 1; }
   [ -n "$proxy" ] || break
-  state=$(proxystate); r=$?
+  dir=$(printf '%s\n' "$out" | sed -n '/^ \{8\}"Name": "\/kamal-proxy",$/,/^ \{8\}"Name": "\//{
+/^ *"Source": ".*",$/h
+\|^ *"Destination": "` + stateDir + `",$|{g;s/^ *"Source": "\(.*\)",$/\1/p;}
+}')
+  state=$(proxystate "$dir"); r=$?
   case $r in
     0) break;;
     70) [ $n -ge 5 ] || continue;; # the proxy has gone

@@ -9,14 +9,19 @@ import (
 )
 
 // stateFile is where kamal-proxy keeps its services, inside its container.
-const stateFile = "/home/kamal-proxy/.config/kamal-proxy/kamal-proxy.state"
+const (
+	stateDir  = "/home/kamal-proxy/.config/kamal-proxy"
+	stateFile = stateDir + "/kamal-proxy.state"
+)
 
 // StatePrelude defines the shell function proxystate, which prints
 // kamal-proxy's state file. The proxy rewrites the file in place, so an empty
 // or cut-off read is read again and is never "no services"; only a file that
 // does not exist is. docker cp works with a stopped container too, and with an
-// image that has no shell. Exit code 70: there is no kamal-proxy container;
-// 71: the file made no sense twenty times.
+// image that has no shell. proxystate DIR reads it in the directory that is
+// mounted there, where this user may: docker cp costs a start of docker, and
+// dockerd a mount of the container. Exit code 70: there is no kamal-proxy
+// container; 71: the file made no sense twenty times.
 //
 // lockproxy takes the lock under which every run of the provider changes
 // kamal-proxy, on descriptor 9 of the step, so that it goes with the step
@@ -28,10 +33,11 @@ proxystate() {
   n=0
   while [ $n -lt 20 ]; do
     n=$((n + 1))
-    s=$(docker cp kamal-proxy:` + stateFile + ` - 2>/dev/null | tar -xOf - 2>/dev/null)
+    if [ -n "$1" ] && [ -r "$1/kamal-proxy.state" ]; then s=$(cat "$1/kamal-proxy.state")
+    else s=$(docker cp kamal-proxy:` + stateFile + ` - 2>/dev/null | tar -xOf - 2>/dev/null); fi
     case $s in '['*']'|null) printf '%s' "$s"; return 0;; esac
     if [ -z "$s" ]; then
-      l=$(docker cp kamal-proxy:/home/kamal-proxy/.config/kamal-proxy - 2>/dev/null | tar -tf - 2>/dev/null)
+      l=$(docker cp kamal-proxy:` + stateDir + ` - 2>/dev/null | tar -tf - 2>/dev/null)
       case $l in
         *kamal-proxy.state*) ;;
         ?*) printf '[]'; return 0;;
