@@ -13,12 +13,16 @@ import (
 
 // Plan is a plan, read from the CLI's JSON form of it.
 type Plan struct {
-	Text string       // what the CLI printed
-	File string       // a saved plan: Apply(p.File) applies it
-	JSON *tfjson.Plan // all of it
+	Text string // what the CLI printed
+	File string // a saved plan: Apply(p.File) applies it
 
 	code int // exit code of plan -detailed-exitcode
+	json func() *tfjson.Plan
 }
+
+// JSON is all of it. It is read with the first question: that starts the CLI and
+// the provider once more.
+func (p *Plan) JSON() *tfjson.Plan { return p.json() }
 
 // Empty says that the CLI has nothing to do.
 func (p *Plan) Empty() bool { return p.code == 0 }
@@ -43,7 +47,7 @@ func (p *Plan) Actions(address string) string {
 // NotEmpty lists what is to be done, as "update kamal_proxy.web".
 func (p *Plan) NotEmpty() []string {
 	var out []string
-	for _, r := range p.JSON.ResourceChanges {
+	for _, r := range p.JSON().ResourceChanges {
 		if a := p.Actions(r.Address); a != "no-op" {
 			out = append(out, a+" "+r.Address)
 		}
@@ -99,7 +103,7 @@ func (p *Plan) value(address string, side func(*tfjson.Change) any, path []any) 
 }
 
 func (p *Plan) resource(address string) *tfjson.ResourceChange {
-	for _, r := range p.JSON.ResourceChanges {
+	for _, r := range p.JSON().ResourceChanges {
 		if r.Address == address && r.DeposedKey == "" {
 			return r
 		}

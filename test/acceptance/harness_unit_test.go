@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/hashicorp/go-version"
+	tfjson "github.com/hashicorp/terraform-json"
 )
 
 func TestUnwrapUndoesWhatTheCLIsDoToDiagnostics(t *testing.T) {
@@ -138,7 +139,7 @@ func TestPlanAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Plan{JSON: parsed}
+	p := &Plan{json: func() *tfjson.Plan { return parsed }}
 	for address, want := range map[string]string{"kamal_app_role.web": "update", "kamal_proxy.a": "no-op", "kamal_proxy.b": "replace", "kamal_proxy.c": "absent"} {
 		if got := p.Actions(address); got != want {
 			t.Errorf("%s: %s, want %s", address, got, want)

@@ -7,8 +7,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"text/template"
+
+	tfjson "github.com/hashicorp/terraform-json"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/test/testbed"
 )
@@ -218,11 +221,13 @@ func (w *workspace) Plan(args ...string) *Plan {
 	if r.code != 0 && r.code != 2 {
 		w.t.Fatalf("%s: exit code %d", r.command, r.code)
 	}
-	parsed, err := parsePlan([]byte(w.must(w.run("show", "-json", file)).stdout))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return &Plan{Text: unwrap(r.output), File: file, JSON: parsed, code: r.code}
+	return &Plan{Text: unwrap(r.output), File: file, code: r.code, json: sync.OnceValue(func() *tfjson.Plan {
+		parsed, err := parsePlan([]byte(w.must(w.run("show", "-json", file)).stdout))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return parsed
+	})}
 }
 
 // PlanFails wants a plan to fail and to say the texts.

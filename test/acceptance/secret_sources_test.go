@@ -188,7 +188,7 @@ func wantNoValues(t *testing.T, w *workspace, p *Plan, values []string) {
 		n++
 		found.text(t, what+" of "+address, string(text))
 	}
-	for _, r := range p.JSON.ResourceChanges {
+	for _, r := range p.JSON().ResourceChanges {
 		look("plan", r.Address, r.Change)
 	}
 	for _, r := range w.resources() {

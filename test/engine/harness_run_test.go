@@ -75,10 +75,18 @@ func (e *engine) age(file string) {
 	e.s.SSH(e, "touch -d '-1 minute' "+file)
 }
 
-// snapshot is what a new run sees of a server.
+// snapshot is what a run that knows nothing of earlier ones sees of a server. It
+// leaves e.run as it is, and has a connection from an earlier look, as log-ins
+// are a good part of what looks cost.
 func (e *engine) snapshot(server string) *fleet.Snapshot {
 	e.Helper()
-	snap, err := e.newRun().fleet.Server(server).Snapshot(e.ctx())
+	if applied := e.run; e.looks == nil || len(e.options) > 0 {
+		e.looks = e.newRun()
+		e.run = applied
+	}
+	s := e.looks.fleet.Server(server)
+	s.Changed()
+	snap, err := s.Snapshot(e.ctx())
 	if err != nil {
 		e.Fatal(e.told(err))
 	}

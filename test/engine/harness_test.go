@@ -56,6 +56,8 @@ type engine struct {
 
 	// run is the latest process of the provider.
 	run *run
+	// looks is the run that snapshot looks with, nil before.
+	looks *run
 	// options change how a run connects.
 	options []option
 }
