@@ -170,7 +170,7 @@ func (j *job) start(ctx context.Context) error {
 		return asNotReady(err, b.Result(res, "ready"), j.Spec.DeployTimeout)
 	}
 	b := j.batch("replace the container")
-	env := j.Spec.envSecrets()
+	env := j.Spec.EnvSecrets()
 	b.Call.Vars = env.Vars()
 	state := kamal.MarkOwned
 	if j.Create {

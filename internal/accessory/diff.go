@@ -6,58 +6,43 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
-// FromContainer is the part of a spec that the container shows. What docker
-// and the image add by themselves is left out, unless prior has it too. Lists
-// keep prior's spelling and order where they mean the same.
+// view is the accessory's container as package workload reads it. Its mounts
+// are sorted by takeBinds.
+func (o Observed) view() workload.View {
+	v := workload.View{Image: o.Image, Defaults: o.Snapshot.Defaults(),
+		OwnEnv:   func(name string) bool { return name == "KAMAL_HOST" },
+		OwnLabel: func(name string) bool { return name == kamal.LabelService || name == kamal.LabelRun }}
+	if o.Current != nil {
+		v.Container, v.SecretNames = *o.Current, o.Snapshot.SecretNames(*o.Current)
+	}
+	return v
+}
+
+// FromContainer is the part of a spec that the container shows. Lists keep
+// prior's spelling and order where they mean the same.
 func FromContainer(o Observed, prior Spec) Spec {
 	s, c := prior, o.Current
 	if c == nil || c.Config == nil || c.HostConfig == nil {
 		return s
 	}
-	s.Image = c.Config.Image
-	s.AsFiles = o.Snapshot.SecretNames(*c)
-	slices.Sort(s.AsFiles)
-	s.Command = docker.CommandOf(*c, o.Image, prior.Command)
-	s.Env = docker.UsersOwn(c.Env(), o.Image, (*docker.Image).Env, prior.Env, func(name string) bool {
-		_, hidden := prior.Secrets[name]
-		return hidden || name == "KAMAL_HOST" || secret.IsFileVariable(name, c.Env()[name], s.AsFiles)
-	})
-	s.Labels = docker.UsersOwn(c.Labels(), o.Image, (*docker.Image).Labels, prior.Labels, func(k string) bool {
-		return k == kamal.LabelService || k == kamal.LabelRun
-	})
-	if ports := portsOf(*c); !slices.Equal(ports, normalPorts(prior.Ports)) {
-		s.Ports = shortPorts(ports)
-	}
+	s.Spec = workload.FromContainer(o.view(), prior.Spec)
 	s.takeBinds(o, prior)
-	s.LogDriver = c.HostConfig.LogConfig.Type
-	s.LogOptions = without(c.HostConfig.LogConfig.Config, o.Snapshot.LogDefaults(), prior.LogOptions)
-	s.Memory = c.HostConfig.Memory
-	s.CPUs = float64(c.HostConfig.NanoCPUs) / 1e9
-	s.Options = docker.OptionsOf(*c, o.Image, o.Snapshot.UlimitDefaults(), prior.Options)
-	s.Network = string(c.HostConfig.NetworkMode)
 	return s
 }
 
-// without is m without the names that the daemon adds and prior hasn't got.
-func without(m map[string]string, daemon []string, prior map[string]string) map[string]string {
-	m = maps.Clone(m)
-	for _, k := range daemon {
-		if _, wanted := prior[k]; !wanted {
-			delete(m, k)
-		}
-	}
-	return m
-}
+// Losses are sentences on what somebody gave the container that no attribute
+// holds: the next one will not have it.
+func (o Observed) Losses() []string { return workload.Losses(o.view()) }
 
 // takeBinds sorts a container's mounts into volumes, directories and files.
 func (s *Spec) takeBinds(o Observed, prior Spec) {
 	home := o.Snapshot.Facts.Home
-	left := sorted(o.Current.HostConfig.Binds) // docker's order is by chance
+	left := sorted(workload.Binds(*o.Current)) // docker's order is by chance
 	secrets := map[string]File{}
 	for _, m := range o.Snapshot.SecretMounts(*o.Current) {
 		left = slices.DeleteFunc(left, func(bind string) bool { return strings.HasPrefix(bind, home+"/"+m.Path+":") })
@@ -146,25 +131,12 @@ func byPath(files []File) []File {
 // Changes names the attributes in which two specs make different containers,
 // whatever their spelling.
 func (s Spec) Changes(is Spec) []string {
-	var out []string
-	differs := func(name string, same bool) {
-		if !same {
-			out = append(out, name)
-		}
+	out := s.Spec.Changes(is.Spec)
+	if !slices.Equal(sorted(s.Directories), sorted(is.Directories)) {
+		out = append(out, "directories")
 	}
-	differs("image", docker.SameRef(s.Image, is.Image))
-	differs("command", slices.Equal(s.Command, is.Command))
-	differs("env", maps.Equal(s.Env, is.Env))
-	differs("labels", maps.Equal(s.Labels, is.Labels))
-	differs("secrets_as_files", slices.Equal(s.AsFiles, is.AsFiles))
-	differs("ports", slices.Equal(normalPorts(s.Ports), normalPorts(is.Ports)))
-	differs("volumes", slices.Equal(sorted(s.Volumes), sorted(is.Volumes)))
-	differs("directories", slices.Equal(sorted(s.Directories), sorted(is.Directories)))
-	differs("files", slices.EqualFunc(byPath(s.Files), byPath(is.Files), File.same))
-	differs("logging", s.LogDriver == is.LogDriver && maps.Equal(s.LogOptions, is.LogOptions))
-	differs("memory", s.Memory == is.Memory)
-	differs("cpus", s.CPUs == is.CPUs)
-	differs("options", s.Options.Equal(is.Options))
-	differs("network", s.Network == is.Network)
+	if !slices.EqualFunc(byPath(s.Files), byPath(is.Files), File.same) {
+		out = append(out, "files")
+	}
 	return out
 }

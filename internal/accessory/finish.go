@@ -100,7 +100,7 @@ func (j *job) addTidying(b *fleet.Batch) {
 		j.removeUnstarted(b)
 	}
 	// Kamal's own env file, so that the Kamal CLI starts with the same secrets.
-	env := s.envSecrets()
+	env := s.EnvSecrets()
 	b.Call.Vars = append(b.Call.Vars, sshexec.Var{Name: "KAMAL_ENV_FILE", Value: env.KamalFile(), Secret: len(env) > 0})
 	b.Add("env", sshexec.Step{Title: "write the env file", Script: `printf '%s' "$KAMAL_ENV_FILE" | put ` + sshexec.Quote(s.EnvFile())})
 	b.Add("files", j.oldFiles())

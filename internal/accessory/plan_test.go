@@ -14,16 +14,22 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 // wanted is a spec that uses everything.
 func wanted(changes ...func(*Spec)) Spec {
 	s := Spec{
-		Service: "shop", Name: "db", Image: "registry.example.com/postgres:17", Env: map[string]string{"TZ": "UTC"},
-		Secrets: secret.Set{"PASSWORD": "p$w", "TOKEN": "t"}, AsFiles: []string{"TOKEN"}, Ports: []string{"5432:5432"}, Volumes: []string{"data:/data", "/srv/a:/a:ro"},
-		Directories: []string{"conf:/conf", "/srv/d:/d"}, Files: []File{{Path: "/etc/db.cnf", Content: "a = 1\n", Mode: "0644"}, {Path: "/etc/db.key", Content: "k", Secret: true, Mode: "0600", Owner: "999:999"}},
-		Labels: map[string]string{"team": "shop"}, LogDriver: "json-file", LogOptions: map[string]string{"max-size": "10m"},
-		Memory: 512 << 20, CPUs: 1.5, Options: docker.Options{ShmSize: 256 << 20, Ulimits: map[string]string{"nofile": "4096", "core": "0:-1"}}, Network: "kamal",
+		Spec: workload.Spec{
+			Image: "registry.example.com/postgres:17", Env: map[string]string{"TZ": "UTC"},
+			Secrets: secret.Set{"PASSWORD": "p$w", "TOKEN": "t"}, AsFiles: []string{"TOKEN"}, Ports: []string{"5432:5432"},
+			Volumes: []string{"data:/data", "/srv/a:/a:ro"}, Labels: map[string]string{"team": "shop"}, LogDriver: "json-file",
+			LogOptions: map[string]string{"max-size": "10m"}, Memory: 512 << 20, CPUs: 1.5,
+			Options: docker.Options{ShmSize: 256 << 20, Ulimits: map[string]string{"nofile": "4096", "core": "0:-1"}},
+			Network: "kamal",
+		},
+		Service: "shop", Name: "db", Directories: []string{"conf:/conf", "/srv/d:/d"},
+		Files: []File{{Path: "/etc/db.cnf", Content: "a = 1\n", Mode: "0644"}, {Path: "/etc/db.key", Content: "k", Secret: true, Mode: "0600", Owner: "999:999"}},
 	}
 	for _, c := range changes {
 		c(&s)
@@ -49,14 +55,14 @@ func made(t *testing.T, s Spec, changes ...func(map[string]any)) docker.Containe
 	for k, v := range m.secrets.Env(s.Env) {
 		env = append(env, k+"="+v)
 	}
-	for k, v := range s.envSecrets() {
+	for k, v := range s.EnvSecrets() {
 		env = append(env, k+"="+v)
 	}
 	labels := map[string]string{"service": s.ContainerName(), kamal.LabelRun: "run0"}
 	maps.Copy(labels, s.Labels)
 	ports := map[string]any{}
 	for _, p := range s.Ports {
-		parsed, err := ParsePort(p)
+		parsed, err := workload.ParsePort(p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +123,7 @@ func TestAContainerFitsTheSpecThatMadeIt(t *testing.T) {
 	for name, s := range map[string]Spec{
 		"with everything": wanted(),
 		"with little": wanted(func(s *Spec) {
-			*s = Spec{Service: "shop", Name: "db", Image: s.Image, LogDriver: "json-file", LogOptions: s.LogOptions, Network: "kamal", Options: docker.Options{Ulimits: s.Options.Ulimits}}
+			*s = Spec{Spec: workload.Spec{Image: s.Image, LogDriver: "json-file", LogOptions: s.LogOptions, Network: "kamal", Options: docker.Options{Ulimits: s.Options.Ulimits}}, Service: "shop", Name: "db"}
 		}),
 	} {
 		o := seen(t, nil, made(t, s))

@@ -17,40 +17,21 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 // A Spec is what an accessory should be, as plain values. Nothing changes it.
 type Spec struct {
 	// Service is the app, Name the accessory's name within it.
 	Service, Name string
-	Image         string
+	// The container. Its Volumes are those of the attribute.
+	workload.Spec
 	// PullAlways asks the registry also where the image is there.
 	PullAlways bool
-	// Command is nil for the image's own.
-	Command []string
-	Env     map[string]string
-	// Secrets are the secret variables. Where a state is read back, their
-	// names are known and their values are not.
-	Secrets secret.Set
-	// AsFiles are the names of those Secrets that the container gets as files
-	// under secret.MountPoint, and not in its environment.
-	AsFiles []string
-	// Ports are published as "[bind:]host:container[/protocol]".
-	Ports []string
-	// Volumes are as docker takes them: "name:/path" or "/host/path:/path".
-	Volumes []string
 	// Directories are Kamal's: "local:/path[:options]", local below ~/SVC-NAME
 	// unless it is absolute. They are made where they are missing.
 	Directories []string
 	Files       []File
-	Labels      map[string]string
-	LogDriver   string
-	LogOptions  map[string]string
-	// Memory is in bytes, CPUs in CPUs; zero is docker's default.
-	Memory  int64
-	CPUs    float64
-	Options docker.Options
-	Network string
 	// Ready says when the container is ready.
 	Ready Ready
 	// AppPort is the port to which a service at kamal-proxy sends requests; 0
@@ -144,8 +125,8 @@ func (s Spec) isPlace(to string) bool {
 	return slices.ContainsFunc(s.places(), func(p place) bool { return p.to == path.Clean(to) })
 }
 
-// Check refuses what docker would refuse: two mounts at one place, one port of
-// the server published twice. An error is a *docker.Refusal.
+// Check refuses what docker would refuse: two mounts at one place, and what
+// workload.Spec.Check does. An error is a *docker.Refusal.
 func (s Spec) Check() error {
 	seen := map[string]bool{}
 	for _, p := range s.places() {
@@ -162,21 +143,7 @@ func (s Spec) Check() error {
 		}
 		seen[p.to] = true
 	}
-	var ports []Port
-	for i, given := range s.Ports {
-		refuse := func(why string) error {
-			return &docker.Refusal{Attribute: "ports", Index: i, Why: why}
-		}
-		p, err := ParsePort(given)
-		if err != nil {
-			return refuse(err.Error())
-		}
-		if other := slices.IndexFunc(ports, p.clashes); other >= 0 {
-			return refuse(fmt.Sprintf("%q and %q publish the same port of the server", s.Ports[other], given))
-		}
-		ports = append(ports, p)
-	}
-	return nil
+	return s.Spec.Check()
 }
 
 // madeDirectories are the paths on the server of Directories.
@@ -200,12 +167,6 @@ func (s Spec) namedVolumes() []string {
 	return out
 }
 
-// envSecrets are the secrets that go into the environment.
-func (s Spec) envSecrets() secret.Set {
-	env, _ := s.Secrets.Split(s.AsFiles)
-	return env
-}
-
 // run is the docker run of a new container. carried are the anonymous volumes
 // of the one that it replaces, as binds.
 func (s Spec) run(address, home, runID string, m mounts, carried []string) docker.Run {
@@ -216,20 +177,7 @@ func (s Spec) run(address, home, runID string, m mounts, carried []string) docke
 		labels = map[string]string{}
 	}
 	labels[kamal.LabelService], labels[kamal.LabelRun] = s.ContainerName(), runID
-	var publish []string
-	for _, p := range s.Ports {
-		port, err := ParsePort(p)
-		if err != nil {
-			continue // refused at plan
-		}
-		publish = append(publish, port.String())
-	}
-	return docker.Run{
-		Name: s.ContainerName(), Image: s.Image, Network: s.Network, Restart: s.Options.RestartPolicy(),
-		Env: env, EnvNames: s.envSecrets().EnvNames(), Labels: labels, Publish: publish,
-		Volumes: slices.Concat(s.binds(home), m.binds(s, home), carried), LogDriver: s.LogDriver, LogOpts: s.LogOptions,
-		Memory: s.Memory, CPUs: s.CPUs, Options: s.Options.Argv(), Command: s.Command,
-	}
+	return s.Run(s.ContainerName(), env, labels, slices.Concat(s.binds(home), m.binds(s, home), carried))
 }
 
 // anonymousName is what docker calls a volume that nobody named.

@@ -13,6 +13,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 // What a spec makes fits the spec, and shows the spec again: also to an import,
@@ -21,7 +22,7 @@ func TestAContainerFitsTheSpecThatMadeIt(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Spec){
 		"everything":                     func(*Spec) {},
-		"nothing but the image":          func(s *Spec) { *s = Spec{Role: s.Role, Image: s.Image, LogDriver: "json-file"} },
+		"nothing but the image":          func(s *Spec) { *s = Spec{Spec: workload.Spec{Image: s.Image, LogDriver: "json-file"}, Role: s.Role} },
 		"a command":                      func(s *Spec) { s.Command = []string{"app", "worker", ""} },
 		"the image's command, spelled":   func(s *Spec) { s.Command = []string{"app", "server"} },
 		"a variable of the image":        func(s *Spec) { s.Env["APP_VERSION"] = "v2" },
@@ -68,7 +69,7 @@ func TestImportTakesWhatTheUserSetAndNotWhatDockerAdds(t *testing.T) {
 		c.HostConfig.Binds = append(c.HostConfig.Binds, "/root/.kamal/apps/shop/assets/volumes/web-v2:/public/assets")
 	})
 	o := w.look(t, spec.Role, "")
-	is := FromContainer(o, Spec{Role: spec.Role, Secrets: secret.Set{"KEY": "", "TOKEN": ""}})
+	is := FromContainer(o, Spec{Spec: workload.Spec{Secrets: secret.Set{"KEY": "", "TOKEN": ""}}, Role: spec.Role})
 	if is.Image != spec.Image || !slices.Equal(is.Command, spec.Command) || !slices.Equal(is.AsFiles, spec.AsFiles) || !maps.Equal(is.Env, spec.Env) || !maps.Equal(is.Labels, spec.Labels) ||
 		is.LogDriver != "json-file" || !maps.Equal(is.LogOptions, spec.LogOptions) || is.Memory != spec.Memory || is.CPUs != spec.CPUs {
 		t.Errorf("%+v", is)
@@ -77,7 +78,7 @@ func TestImportTakesWhatTheUserSetAndNotWhatDockerAdds(t *testing.T) {
 		t.Errorf("volumes %q", is.Volumes)
 	}
 
-	plain := Spec{Role: spec.Role, Image: repository + ":v3", LogDriver: "json-file"}
+	plain := Spec{Spec: workload.Spec{Image: repository + ":v3", LogDriver: "json-file"}, Role: spec.Role}
 	w.run(plain)
 	o = w.look(t, spec.Role, "")
 	if is := FromContainer(o, Spec{Role: spec.Role}); is.Command != nil || is.Env != nil || is.Labels != nil || is.Volumes != nil {

@@ -32,9 +32,8 @@ type Observed struct {
 	Entry    *proxy.Entry
 	Mark     *kamal.Mark
 	DeadLock bool
-	// LogDefaults are the names of the log options that the daemon gives to
-	// every container that doesn't set them.
-	LogDefaults []string
+	// Defaults are what the daemon gives to every container.
+	Defaults docker.Defaults
 	// SecretNames are the variables in the role's env file on the server.
 	SecretNames []string
 	Snapshot    *fleet.Snapshot
@@ -56,7 +55,7 @@ func Observe(snap *fleet.Snapshot, role kamal.Role, recorded string) (Observed, 
 		o.DeadLock = o.DeadLock || (l.App == role.App() && l.Run != "" && l.Age > kamal.Dead)
 	}
 
-	o.LogDefaults = snap.LogDefaults()
+	o.Defaults = snap.Defaults()
 
 	var all []docker.Container
 	for _, c := range snap.Containers {

@@ -12,37 +12,22 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 // A Spec is what a role should be, as plain values. Nothing changes it.
 type Spec struct {
 	Role kamal.Role
-	// Image is the reference as configured: by tag or by digest.
-	Image string
+	// The containers. Their network is Kamal's, whatever it says.
+	workload.Spec
 	// PullAlways asks the registry also where the image is there.
 	PullAlways bool
-	// Command is nil for the image's own.
-	Command []string
-	Env     map[string]string
-	// Secrets are the secret variables. Where a state is read back, their
-	// names are known and their values are not.
-	Secrets secret.Set
-	// AsFiles are the names of those Secrets that the container gets as files
-	// under secret.MountPoint, and not in its environment.
-	AsFiles []string
 	// AppPort is the port the app listens on; 0 for a role without one.
 	AppPort int
 	Health  proxy.Health
 	// ReadinessDelay is how long a role without a port and without a Docker
 	// health check has to run to be ready.
 	ReadinessDelay time.Duration
-	Volumes        []string
-	Labels         map[string]string
-	LogDriver      string
-	LogOptions     map[string]string
-	// Memory is in bytes, CPUs in CPUs; zero is no limit.
-	Memory int64
-	CPUs   float64
 	// Verify is a command that runs in the new container before traffic moves.
 	Verify []string
 	// StopTimeout is the grace for the old container; zero is Docker's for
@@ -114,6 +99,17 @@ func (s Spec) stopGrace() int {
 	return int(d.Round(time.Second) / time.Second)
 }
 
+// Check refuses what docker would refuse, or what could never be swapped. An
+// error is a *docker.Refusal.
+func (s Spec) Check() error {
+	if len(s.Ports) > 0 && !s.Boot.StopFirst {
+		return &docker.Refusal{Attribute: "ports", Index: -1,
+			Why: "two containers can't have one port of the server, so that the new one can't start while the old one serves: " +
+				`with ports, boot.order must be "stop_first". kamal-proxy needs no published port`}
+	}
+	return s.Spec.Check()
+}
+
 // kamalEnv is what Kamal tells a container about itself.
 func (s Spec) kamalEnv(address, name string) map[string]string {
 	env := map[string]string{
@@ -136,10 +132,11 @@ func isKamalEnv(name string) bool {
 	return false
 }
 
-// envSecrets are the secrets that go into the environment.
-func (s Spec) envSecrets() secret.Set {
-	env, _ := s.Secrets.Split(s.AsFiles)
-	return env
+// container is what the containers are.
+func (s Spec) container() workload.Spec {
+	w := s.Spec
+	w.Network = kamal.Network
+	return w
 }
 
 // mount is a new place for the secrets that are handed over as files.
@@ -167,11 +164,9 @@ func (s Spec) run(address, home, name, random, runID string, mount secret.Mount)
 	for k, v := range s.Role.Labels() {
 		labels[k] = v
 	}
-	return docker.Run{
-		Name: name, Image: s.Image, Network: kamal.Network, Hostname: kamal.Hostname(address, random),
-		Restart: "unless-stopped", Env: env, EnvNames: s.envSecrets().EnvNames(), Labels: labels, Volumes: volumes,
-		LogDriver: s.LogDriver, LogOpts: s.LogOptions, Memory: s.Memory, CPUs: s.CPUs, Command: s.Command,
-	}
+	run := s.container().Run(name, env, labels, volumes)
+	run.Hostname = kamal.Hostname(address, random)
+	return run
 }
 
 // assetVolume says that a volume is one that Kamal mounts for asset bridging.

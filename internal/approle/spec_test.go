@@ -10,6 +10,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 // kamalRun is what Kamal 2.12 runs for a role with a port (seen on a server),
@@ -36,9 +37,12 @@ registry.example.com/shop:v1 bin/jobs`
 func TestRunIsKamals(t *testing.T) {
 	t.Parallel()
 	spec := Spec{
-		Role: kamal.Role{Service: "shop", Role: "web", Destination: "staging"}, Image: repository + ":v1", AppPort: 3000,
-		Env: map[string]string{"RAILS_ENV": "production"}, Labels: map[string]string{"team": "shop"}, Volumes: []string{"data:/data"},
-		LogDriver: "json-file", LogOptions: map[string]string{"max-size": "10m"}, Command: []string{"bin/jobs"},
+		Spec: workload.Spec{
+			Image: repository + ":v1", Env: map[string]string{"RAILS_ENV": "production"}, Labels: map[string]string{"team": "shop"},
+			Volumes: []string{"data:/data"}, LogDriver: "json-file", LogOptions: map[string]string{"max-size": "10m"},
+			Command: []string{"bin/jobs"},
+		},
+		Role: kamal.Role{Service: "shop", Role: "web", Destination: "staging"}, AppPort: 3000,
 	}
 	argv := spec.run("10.0.0.1", home, "shop-web-staging-v1", "0123456789ab", "run1", secret.Mount{}).Argv()
 	golden := []string{"docker", "run", "--detach", "--sig-proxy=false", "--restart", "unless-stopped", "--name", "shop-web-staging-v1", "--network", "kamal",

@@ -77,7 +77,7 @@ func (r *rollout) start(ctx context.Context, s *site) (string, error) {
 		b.Add("mark", kamal.WriteMark(r.mark(kamal.MarkCreating)))
 	}
 	// Kamal's own env file, so that `kamal app exec` starts with the same secrets.
-	env := spec.envSecrets()
+	env := spec.EnvSecrets()
 	b.Call.Vars = append(env.Vars(), sshexec.Var{Name: "KAMAL_ENV_FILE", Value: env.KamalFile(), Secret: len(env) > 0})
 	b.Add("env", sshexec.Step{Title: "write the env file", Script: `printf '%s' "$KAMAL_ENV_FILE" | put ` + sshexec.Quote(kamal.RoleEnvFile(role))})
 	b.Add("network", kamal.MakeNetwork())

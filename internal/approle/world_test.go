@@ -19,6 +19,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 const repository = "registry.example.com/shop"
@@ -26,19 +27,16 @@ const repository = "registry.example.com/shop"
 // wanted is a role with a port and a little of everything.
 func wanted(change ...func(*Spec)) Spec {
 	s := Spec{
-		Role: kamal.Role{Service: "shop", Role: "web"}, Image: repository + ":v2", AppPort: 3000,
-		Env:           map[string]string{"GREETING": "hello world", "EMPTY": ""},
-		Secrets:       secret.Set{"KEY": "of the house", "TOKEN": "of thanks"},
-		AsFiles:       []string{"TOKEN"},
-		Labels:        map[string]string{"team": "shop"},
-		Volumes:       []string{"data:/data", "/srv/a:/a:ro"},
-		LogDriver:     "json-file",
-		LogOptions:    map[string]string{"max-size": "10m"},
-		Memory:        512 << 20,
-		CPUs:          1.5,
+		Spec: workload.Spec{
+			Image: repository + ":v2", Env: map[string]string{"GREETING": "hello world", "EMPTY": ""},
+			Secrets: secret.Set{"KEY": "of the house", "TOKEN": "of thanks"}, AsFiles: []string{"TOKEN"},
+			Labels: map[string]string{"team": "shop"}, Volumes: []string{"data:/data", "/srv/a:/a:ro"},
+			LogDriver: "json-file", LogOptions: map[string]string{"max-size": "10m"}, Memory: 512 << 20,
+			CPUs: 1.5,
+		},
+		Role: kamal.Role{Service: "shop", Role: "web"}, AppPort: 3000,
 		Health:        proxy.Health{Path: "/up", Interval: time.Second, Timeout: 5 * time.Second},
-		DeployTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second, ReadinessDelay: 7 * time.Second,
-		Retain: 5,
+		DeployTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second, ReadinessDelay: 7 * time.Second, Retain: 5,
 	}
 	for _, c := range change {
 		c(&s)
@@ -174,8 +172,9 @@ func (w *world) dockerRun(r docker.Run, change ...func(*docker.Container)) docke
 		ID: w.id("container"), Name: "/" + r.Name, Image: image.ID, Created: w.clock.Format(time.RFC3339Nano),
 		State:  &container.State{Status: container.StateRunning, Running: true, StartedAt: w.clock.Format(time.RFC3339Nano)},
 		Config: &container.Config{Image: r.Image, Env: list, Labels: labels, Cmd: command, Hostname: r.Hostname},
-		HostConfig: &container.HostConfig{Binds: slices.Clone(r.Volumes), LogConfig: container.LogConfig{Type: driver, Config: options},
-			Resources: container.Resources{Memory: r.Memory, NanoCPUs: int64(r.CPUs * 1e9)}},
+		HostConfig: &container.HostConfig{Binds: slices.Clone(r.Volumes), LogConfig: container.LogConfig{Type: driver, Config: options}, NetworkMode: container.NetworkMode(r.Network),
+			RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyMode(r.Restart)},
+			Resources:     container.Resources{Memory: r.Memory, NanoCPUs: int64(r.CPUs * 1e9)}},
 		NetworkSettings: &container.NetworkSettings{Networks: map[string]*network.EndpointSettings{
 			r.Network: {IPAddress: netip.MustParseAddr("172.18.0.2")},
 		}},

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/docker/go-units"
+
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
@@ -117,24 +119,21 @@ type Swap struct {
 	AtBoot bool
 }
 
-// LogDefaults are the names of the log options that the daemon gives to every
-// container that doesn't set them.
-func (s *Snapshot) LogDefaults() []string { return s.daemonKeys().logOptions }
-
-// UlimitDefaults are the names of the ulimits that the daemon gives to every
-// container that doesn't set them.
-func (s *Snapshot) UlimitDefaults() []string { return s.daemonKeys().ulimits }
-
-func (s *Snapshot) daemonKeys() (keys struct{ logOptions, ulimits []string }) {
+// Defaults are what the daemon gives to every container, as daemon.json says.
+func (s *Snapshot) Defaults() docker.Defaults {
 	var daemon struct {
 		LogOpts map[string]json.RawMessage `json:"log-opts"`
 		Ulimits map[string]json.RawMessage `json:"default-ulimits"`
+		ShmSize string                     `json:"default-shm-size"`
+		Runtime string                     `json:"default-runtime"`
 	}
 	// A daemon.json that doesn't parse is kamal_server's to tell; docker runs with the one it read before.
 	_ = json.Unmarshal([]byte(s.Docker.DaemonJSON), &daemon)
-	keys.logOptions = slices.Sorted(maps.Keys(daemon.LogOpts))
-	keys.ulimits = slices.Sorted(maps.Keys(daemon.Ulimits))
-	return keys
+	d := docker.Defaults{LogOptions: slices.Sorted(maps.Keys(daemon.LogOpts)), Ulimits: slices.Sorted(maps.Keys(daemon.Ulimits)), Runtime: daemon.Runtime}
+	if n, err := units.RAMInBytes(daemon.ShmSize); err == nil {
+		d.ShmSize = n
+	}
+	return d
 }
 
 // Image finds an image by id ("sha256:…"), nil if it isn't there.

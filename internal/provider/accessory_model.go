@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -20,27 +19,17 @@ import (
 const settled = 2 * time.Second
 
 type accessoryModel struct {
+	containerModel
 	ID               types.String   `tfsdk:"id"`
 	Server           types.String   `tfsdk:"server"`
 	Service          types.String   `tfsdk:"service"`
 	Name             types.String   `tfsdk:"name"`
-	Image            types.String   `tfsdk:"image"`
 	Pull             types.String   `tfsdk:"pull"`
-	Command          types.List     `tfsdk:"command"`
-	Env              types.Map      `tfsdk:"env"`
 	Secrets          types.Map      `tfsdk:"secrets"`
-	SecretsAsFiles   types.Set      `tfsdk:"secrets_as_files"`
 	SecretsVersion   types.String   `tfsdk:"secrets_version"`
 	SecretDigests    types.Map      `tfsdk:"secret_digests"`
-	Ports            types.List     `tfsdk:"ports"`
-	Volumes          types.List     `tfsdk:"volumes"`
 	Directories      types.List     `tfsdk:"directories"`
 	Files            types.List     `tfsdk:"files"`
-	Labels           types.Map      `tfsdk:"labels"`
-	Logging          types.Object   `tfsdk:"logging"`
-	Memory           types.String   `tfsdk:"memory"`
-	CPUs             types.Float64  `tfsdk:"cpus"`
-	Options          types.Object   `tfsdk:"options"`
 	Network          types.String   `tfsdk:"network"`
 	Healthcheck      types.Object   `tfsdk:"healthcheck"`
 	AppPort          types.Int64    `tfsdk:"app_port"`
@@ -87,25 +76,20 @@ func (m accessoryModel) importID() string {
 // spec turns a model in which everything is known into plain values.
 func (m accessoryModel) spec(ctx context.Context) (accessory.Spec, diag.Diagnostics) {
 	var diags diag.Diagnostics
-	var logging loggingModel
 	var health healthModel
 	var ready accessoryHealth
-	var options optionsModel
-	diags.Append(as(ctx, m.Logging, &logging)...)
+	container, d := m.container(ctx)
+	diags.Append(d...)
+	container.Network = m.Network.ValueString()
 	diags.Append(as(ctx, m.ProxyHealthcheck, &health)...)
 	diags.Append(as(ctx, m.Healthcheck, &ready)...)
-	diags.Append(as(ctx, m.Options, &options)...)
 	var files []accessoryFile
 	if !m.Files.IsNull() && !m.Files.IsUnknown() {
 		diags.Append(m.Files.ElementsAs(ctx, &files, false)...)
 	}
 	s := accessory.Spec{
-		Service: m.Service.ValueString(), Name: m.Name.ValueString(), Image: m.Image.ValueString(), PullAlways: m.Pull.ValueString() == "always",
-		Command: stringList(m.Command), Env: stringMap(m.Env), AsFiles: stringSet(m.SecretsAsFiles), Ports: stringList(m.Ports),
-		Volumes: stringList(m.Volumes), Directories: stringList(m.Directories), Labels: stringMap(m.Labels),
-		LogDriver: logging.Driver.ValueString(), LogOptions: stringMap(logging.Options),
-		Memory: bytes(m.Memory), CPUs: m.CPUs.ValueFloat64(), Options: options.options(),
-		Network: m.Network.ValueString(), Ready: accessory.Ready{Command: stringList(ready.Command), Port: int(ready.Port.ValueInt64()), Delay: settled},
+		Service: m.Service.ValueString(), Name: m.Name.ValueString(), Spec: container, PullAlways: m.Pull.ValueString() == "always",
+		Directories: stringList(m.Directories), Ready: accessory.Ready{Command: stringList(ready.Command), Port: int(ready.Port.ValueInt64()), Delay: settled},
 		AppPort: int(m.AppPort.ValueInt64()), Health: health.health(),
 		StopTimeout: duration(m.StopTimeout), DeployTimeout: duration(m.DeployTimeout), DrainTimeout: duration(m.DrainTimeout),
 		DeleteData: m.DeleteData.ValueBool(),
@@ -137,15 +121,7 @@ func (m *accessoryModel) describe() {
 func (m *accessoryModel) setState(st accessory.State) {
 	m.Container, m.Digest = types.StringValue(st.Container), types.StringValue(st.Digest)
 	m.Running, m.MachineID = types.BoolValue(st.Running), types.StringValue(st.MachineID)
-	m.setDrift(st.Drift)
-}
-
-func (m *accessoryModel) setDrift(drift []string) {
-	elems := make([]attr.Value, len(drift))
-	for i, d := range drift {
-		elems[i] = types.StringValue(d)
-	}
-	m.Drift = types.ListValueMust(types.StringType, elems)
+	m.Drift = sentences(st.Drift)
 }
 
 // secretNames are the variables that are secret: those of the state, and those
@@ -181,74 +157,26 @@ func (m *accessoryModel) refresh(ctx context.Context, salt []byte, o accessory.O
 			prior.Secrets[name] = ""
 		}
 	}
-	var options optionsModel
-	diags.Append(as(ctx, m.Options, &options)...)
-	m.take(accessory.FromContainer(o, prior), prior, options)
+	diags.Append(m.takeSpec(ctx, accessory.FromContainer(o, prior), prior)...)
 	if st, ok := o.State(); ok {
+		st.Drift = append(st.Drift, o.Losses()...)
 		m.setState(st)
 	}
 	m.SecretDigests = seenDigests(salt, names, []map[string]string{o.Snapshot.Secrets(*o.Current)})
 	return diags
 }
 
-// take writes what differs from prior into the attributes, so that what is the
-// same keeps the spelling of the configuration.
-func (m *accessoryModel) take(s, prior accessory.Spec, options optionsModel) {
-	if s.Image != prior.Image {
-		m.Image = types.StringValue(s.Image)
-	}
-	for _, l := range []struct {
-		now, before []string
-		to          *types.List
-	}{{s.Command, prior.Command, &m.Command}, {s.Ports, prior.Ports, &m.Ports}, {s.Volumes, prior.Volumes, &m.Volumes}, {s.Directories, prior.Directories, &m.Directories}} {
-		if !slices.Equal(l.now, l.before) {
-			*l.to = listValue(l.now)
-		}
-	}
-	if !maps.Equal(s.Env, prior.Env) {
-		m.Env = mapValue(s.Env)
-	}
-	if !slices.Equal(s.AsFiles, prior.AsFiles) {
-		m.SecretsAsFiles = setValue(s.AsFiles)
-	}
-	if !maps.Equal(s.Labels, prior.Labels) {
-		m.Labels = mapValue(s.Labels)
+// takeSpec writes what differs from prior into the attributes.
+func (m *accessoryModel) takeSpec(ctx context.Context, s, prior accessory.Spec) diag.Diagnostics {
+	diags := m.take(ctx, s.Spec, prior.Spec)
+	if !slices.Equal(s.Directories, prior.Directories) {
+		m.Directories = listValue(s.Directories)
 	}
 	if !slices.Equal(s.Files, prior.Files) {
 		m.Files = filesValue(s.Files)
 	}
-	if s.LogDriver != prior.LogDriver || !maps.Equal(s.LogOptions, prior.LogOptions) || m.Logging.IsNull() {
-		m.Logging = types.ObjectValueMust(loggingTypes, map[string]attr.Value{
-			"driver": types.StringValue(s.LogDriver), "options": mapValue(s.LogOptions)})
-	}
-	if s.Memory != prior.Memory {
-		m.Memory = sizeValue(s.Memory)
-	}
-	if s.CPUs != prior.CPUs {
-		m.CPUs = types.Float64Null()
-		if s.CPUs > 0 {
-			m.CPUs = types.Float64Value(s.CPUs)
-		}
-	}
-	if !s.Options.Equal(prior.Options) {
-		m.Options = optionsValue(s.Options, options)
-	}
 	m.Network = types.StringValue(s.Network)
-}
-
-// sizeValue is a size as people write it, null for none.
-func sizeValue(n int64) types.String {
-	if n == 0 {
-		return types.StringNull()
-	}
-	unit := ""
-	for _, next := range []string{"k", "m", "g"} {
-		if n%1024 != 0 {
-			break
-		}
-		n, unit = n/1024, next
-	}
-	return types.StringValue(strconv.FormatInt(n, 10) + unit)
+	return diags
 }
 
 func filesValue(files []accessory.File) types.List {

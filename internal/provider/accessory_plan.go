@@ -55,7 +55,7 @@ func (r *accessoryResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 		}
 	}
 	if state == nil || !plan.Ports.Equal(state.Ports) {
-		r.deps.warnPublic(plan, &resp.Diagnostics)
+		r.deps.warnPublic(plan.full(), plan.Ports, []string{plan.Server.ValueString()}, &resp.Diagnostics)
 	}
 	// The framework marks computed values as unknown exactly where the
 	// configuration changes something; a replacement because of drift is ours to see.
@@ -75,7 +75,7 @@ func (r *accessoryResource) ModifyPlan(ctx context.Context, req resource.ModifyP
 
 // check refuses, while planning, what docker would refuse.
 func (m accessoryModel) check(ctx context.Context, diags *diag.Diagnostics) {
-	for _, v := range []attr.Value{m.Ports, m.Volumes, m.Directories, m.Files, m.SecretsAsFiles, m.Options} {
+	for _, v := range []attr.Value{m.Ports, m.Volumes, m.Directories, m.Files, m.SecretsAsFiles, m.Options, m.Memory} {
 		if !fullyKnown(ctx, v) {
 			return
 		}
@@ -97,20 +97,18 @@ func (m *accessoryModel) setPlanned(state *accessoryModel, replaced bool) {
 		return
 	}
 	m.Container, m.Digest, m.Running = types.StringUnknown(), types.StringUnknown(), types.BoolValue(true)
-	m.setDrift(nil)
+	m.Drift = sentences(nil)
 }
 
 // replaces says that an apply has something to do with the container: the
 // configuration changes what it is made of or where it is, or it isn't as the
 // state has it.
 func (m accessoryModel) replaces(ctx context.Context, state accessoryModel) bool {
-	if !m.Server.Equal(state.Server) || !state.Running.ValueBool() || len(state.Drift.Elements()) > 0 {
+	if !m.Server.Equal(state.Server) || !state.Running.ValueBool() || faulty(state.Drift) {
 		return true
 	}
-	for _, v := range []attr.Value{m.Image, m.Command, m.Env, m.SecretsAsFiles, m.Ports, m.Volumes, m.Directories, m.Files, m.Labels, m.Logging, m.Memory, m.CPUs, m.Options, m.Network} {
-		if !fullyKnown(ctx, v) {
-			return true
-		}
+	if !m.known(ctx) || !fullyKnown(ctx, m.Directories) || !fullyKnown(ctx, m.Files) || !fullyKnown(ctx, m.Network) {
+		return true
 	}
 	now, diags := m.spec(ctx)
 	was, more := state.spec(ctx)

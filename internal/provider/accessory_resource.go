@@ -99,7 +99,7 @@ func (r *accessoryResource) Read(ctx context.Context, req resource.ReadRequest, 
 			return
 		}
 		m.Running = types.BoolValue(false)
-		m.setDrift([]string{why})
+		m.Drift = sentences([]string{why})
 		resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 		return
 	}
@@ -124,6 +124,9 @@ func (r *accessoryResource) Read(ctx context.Context, req resource.ReadRequest, 
 		r.deps.fleet.AddSecret(values[name])
 	}
 	resp.Diagnostics.Append(m.refresh(ctx, keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), o)...)
+	if importing {
+		warnLosses(&resp.Diagnostics, o.Current.ContainerName()+" on "+server, o.Losses())
+	}
 	m.describe()
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }

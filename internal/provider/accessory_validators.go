@@ -6,7 +6,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/accessory"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 var (
@@ -17,7 +17,7 @@ var (
 	ownerPattern     = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_-]*(:[a-zA-Z0-9_][a-zA-Z0-9_-]*)?$`)
 )
 
-// portValidator accepts what accessory.ParsePort does.
+// portValidator accepts what workload.ParsePort does.
 type portValidator struct{}
 
 func (portValidator) Description(context.Context) string {
@@ -30,7 +30,7 @@ func (v portValidator) ValidateString(_ context.Context, req validator.StringReq
 	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
 		return
 	}
-	if _, err := accessory.ParsePort(req.ConfigValue.ValueString()); err != nil {
+	if _, err := workload.ParsePort(req.ConfigValue.ValueString()); err != nil {
 		resp.Diagnostics.AddAttributeError(req.Path, "Invalid port", err.Error()+".")
 	}
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/docker/go-units"
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -21,28 +19,20 @@ import (
 )
 
 type appRoleModel struct {
+	containerModel
 	ID               types.String   `tfsdk:"id"`
 	Service          types.String   `tfsdk:"service"`
 	Role             types.String   `tfsdk:"role"`
 	Destination      types.String   `tfsdk:"destination"`
 	Servers          types.List     `tfsdk:"servers"`
-	Image            types.String   `tfsdk:"image"`
 	Pull             types.String   `tfsdk:"pull"`
-	Command          types.List     `tfsdk:"command"`
-	Env              types.Map      `tfsdk:"env"`
 	Secrets          types.Map      `tfsdk:"secrets"`
-	SecretsAsFiles   types.Set      `tfsdk:"secrets_as_files"`
 	SecretsVersion   types.String   `tfsdk:"secrets_version"`
 	SecretDigests    types.Map      `tfsdk:"secret_digests"`
 	AppPort          types.Int64    `tfsdk:"app_port"`
 	Healthcheck      types.Object   `tfsdk:"healthcheck"`
 	ReadinessDelay   types.String   `tfsdk:"readiness_delay"`
 	Verify           types.List     `tfsdk:"verify"`
-	Volumes          types.List     `tfsdk:"volumes"`
-	Labels           types.Map      `tfsdk:"labels"`
-	Logging          types.Object   `tfsdk:"logging"`
-	Memory           types.String   `tfsdk:"memory"`
-	CPUs             types.Float64  `tfsdk:"cpus"`
 	StopTimeout      types.String   `tfsdk:"stop_timeout"`
 	DeployTimeout    types.String   `tfsdk:"deploy_timeout"`
 	DrainTimeout     types.String   `tfsdk:"drain_timeout"`
@@ -72,11 +62,6 @@ type bootModel struct {
 	Limit     types.String `tfsdk:"limit"`
 	Wait      types.String `tfsdk:"wait"`
 	OnFailure types.String `tfsdk:"on_failure"`
-}
-
-type loggingModel struct {
-	Driver  types.String `tfsdk:"driver"`
-	Options types.Map    `tfsdk:"options"`
 }
 
 type appRoleIdentity struct {
@@ -112,7 +97,8 @@ func (m appRoleModel) spec(ctx context.Context) (approle.Spec, diag.Diagnostics)
 	var diags diag.Diagnostics
 	var health healthModel
 	var boot bootModel
-	var logging loggingModel
+	container, d := m.container(ctx)
+	diags.Append(d...)
 	as := func(o types.Object, into any) {
 		if !o.IsNull() {
 			diags.Append(o.As(ctx, into, basetypes.ObjectAsOptions{})...)
@@ -120,17 +106,11 @@ func (m appRoleModel) spec(ctx context.Context) (approle.Spec, diag.Diagnostics)
 	}
 	as(m.Healthcheck, &health)
 	as(m.Boot, &boot)
-	as(m.Logging, &logging)
-	memory, _ := units.RAMInBytes(m.Memory.ValueString()) // validated
 	limit, percent := parseLimit(boot.Limit.ValueString())
 	return approle.Spec{
-		Role: m.role(), Image: m.Image.ValueString(), PullAlways: m.Pull.ValueString() == "always",
-		Command: stringList(m.Command), Env: stringMap(m.Env),
-		AsFiles: stringSet(m.SecretsAsFiles),
+		Role: m.role(), Spec: container, PullAlways: m.Pull.ValueString() == "always",
 		AppPort: int(m.AppPort.ValueInt64()), Health: health.health(), ReadinessDelay: duration(m.ReadinessDelay),
-		Volumes: stringList(m.Volumes), Labels: stringMap(m.Labels),
-		LogDriver: logging.Driver.ValueString(), LogOptions: stringMap(logging.Options),
-		Memory: max(memory, 0), CPUs: m.CPUs.ValueFloat64(), Verify: stringList(m.Verify),
+		Verify:      stringList(m.Verify),
 		StopTimeout: duration(m.StopTimeout), DeployTimeout: duration(m.DeployTimeout), DrainTimeout: duration(m.DrainTimeout),
 		Boot: approle.Boot{StopFirst: boot.Order.ValueString() == "stop_first", Limit: limit, Percent: percent,
 			Wait: duration(boot.Wait), Halt: boot.OnFailure.ValueString() == "halt"},
@@ -169,14 +149,10 @@ func (m *appRoleModel) describe() {
 func (m *appRoleModel) setInstances(instances map[string]approle.Instance) {
 	elems := make(map[string]attr.Value, len(instances))
 	for server, in := range instances {
-		drift := make([]attr.Value, len(in.Drift))
-		for i, d := range in.Drift {
-			drift[i] = types.StringValue(d)
-		}
 		elems[server] = types.ObjectValueMust(instanceTypes, map[string]attr.Value{
 			"container": types.StringValue(in.Container), "image": types.StringValue(in.Image), "digest": types.StringValue(in.Digest),
 			"running": types.BoolValue(in.Running), "machine_id": types.StringValue(in.MachineID),
-			"drift": types.ListValueMust(types.StringType, drift),
+			"drift": sentences(in.Drift),
 		})
 	}
 	m.Instances = types.MapValueMust(types.ObjectType{AttrTypes: instanceTypes}, elems)
@@ -212,7 +188,7 @@ func (m *appRoleModel) refresh(ctx context.Context, salt []byte, seen map[string
 		}
 	}
 	agreed := approle.Agreed(prior, slices.Collect(maps.Values(specs)))
-	m.take(agreed, prior)
+	diags.Append(m.take(ctx, agreed.Spec, prior.Spec)...)
 
 	var envs []map[string]string
 	instances := map[string]approle.Instance{}
@@ -223,6 +199,7 @@ func (m *appRoleModel) refresh(ctx context.Context, salt []byte, seen map[string
 		o := seen[s]
 		envs = append(envs, o.Snapshot.Secrets(*o.Current))
 		in, _ := o.Instance(agreed, agreed.Differs(o))
+		in.Drift = append(in.Drift, o.Losses()...)
 		instances[s] = in
 	}
 	m.setInstances(instances)
@@ -256,43 +233,4 @@ func (m appRoleModel) secretNames(seen map[string]approle.Observed) []string {
 		names = append(names, o.Snapshot.SecretNames(*o.Current)...)
 	}
 	return names
-}
-
-// take writes what differs from prior into the attributes, so that what is the
-// same keeps the spelling of the configuration.
-func (m *appRoleModel) take(s, prior approle.Spec) {
-	if s.Image != prior.Image {
-		m.Image = types.StringValue(s.Image)
-	}
-	if !slices.Equal(s.Command, prior.Command) {
-		m.Command = listValue(s.Command)
-	}
-	if !maps.Equal(s.Env, prior.Env) {
-		m.Env = mapValue(s.Env)
-	}
-	if !slices.Equal(s.AsFiles, prior.AsFiles) {
-		m.SecretsAsFiles = setValue(s.AsFiles)
-	}
-	if !maps.Equal(s.Labels, prior.Labels) {
-		m.Labels = mapValue(s.Labels)
-	}
-	if !slices.Equal(s.Volumes, prior.Volumes) {
-		m.Volumes = listValue(s.Volumes)
-	}
-	if s.LogDriver != prior.LogDriver || !maps.Equal(s.LogOptions, prior.LogOptions) || m.Logging.IsNull() {
-		m.Logging = types.ObjectValueMust(loggingTypes, map[string]attr.Value{
-			"driver": types.StringValue(s.LogDriver), "options": mapValue(s.LogOptions)})
-	}
-	if s.Memory != prior.Memory {
-		m.Memory = types.StringNull()
-		if s.Memory > 0 {
-			m.Memory = types.StringValue(strconv.FormatInt(s.Memory, 10))
-		}
-	}
-	if s.CPUs != prior.CPUs {
-		m.CPUs = types.Float64Null()
-		if s.CPUs > 0 {
-			m.CPUs = types.Float64Value(s.CPUs)
-		}
-	}
 }

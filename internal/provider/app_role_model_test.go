@@ -12,6 +12,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/approle"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 // appRole is the model of a configuration in JSON; attributes that it lacks are null.
@@ -61,12 +62,16 @@ func TestAppRoleAttributesBecomeASpec(t *testing.T) {
 		t.Fatal(diags)
 	}
 	want := approle.Spec{
-		Role: kamal.Role{Service: "shop", Role: "web", Destination: "staging"}, Image: "registry.example.com/shop:v1", PullAlways: true,
-		Command: []string{"app", "server"}, Env: map[string]string{"A": "", "B": "two\nlines"}, AsFiles: []string{"TOKEN"}, AppPort: 3000,
+		Spec: workload.Spec{
+			Image: "registry.example.com/shop:v1", Command: []string{"app", "server"},
+			Env: map[string]string{"A": "", "B": "two\nlines"}, AsFiles: []string{"TOKEN"},
+			Volumes: []string{"data:/data", "/srv/a:/a:ro"}, Labels: map[string]string{"team": "shop", "empty": ""},
+			LogDriver: "local", LogOptions: map[string]string{"max-file": "2"}, Memory: 512 << 20, CPUs: 0.5,
+		},
+		Role: kamal.Role{Service: "shop", Role: "web", Destination: "staging"}, PullAlways: true, AppPort: 3000,
 		Health:         proxy.Health{Path: "/", Port: 3001, Host: "app.example.com", Interval: 2 * time.Second, Timeout: 3 * time.Second},
-		ReadinessDelay: 4 * time.Second, Verify: []string{"app", "get"}, Volumes: []string{"data:/data", "/srv/a:/a:ro"},
-		Labels: map[string]string{"team": "shop", "empty": ""}, LogDriver: "local", LogOptions: map[string]string{"max-file": "2"},
-		Memory: 512 << 20, CPUs: 0.5, StopTimeout: 5 * time.Second, DeployTimeout: 40 * time.Second, DrainTimeout: 20 * time.Second,
+		ReadinessDelay: 4 * time.Second, Verify: []string{"app", "get"}, StopTimeout: 5 * time.Second,
+		DeployTimeout: 40 * time.Second, DrainTimeout: 20 * time.Second,
 		Boot: approle.Boot{StopFirst: true, Percent: 50, Wait: 6 * time.Second, Halt: true}, Retain: 2,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -84,7 +89,7 @@ func TestAppRoleLeastSpec(t *testing.T) {
 	if diags.HasError() {
 		t.Fatal(diags)
 	}
-	if diff := cmp.Diff(approle.Spec{Role: kamal.Role{Service: "shop", Role: "jobs"}, Image: "shop:v1", Boot: approle.Boot{Limit: 2}}, got); diff != "" {
+	if diff := cmp.Diff(approle.Spec{Spec: workload.Spec{Image: "shop:v1"}, Role: kamal.Role{Service: "shop", Role: "jobs"}, Boot: approle.Boot{Limit: 2}}, got); diff != "" {
 		t.Error(diff)
 	}
 	if p := m.proxy(); !p.IsNull() {
@@ -101,7 +106,7 @@ func TestAppRoleMemoryBySpelling(t *testing.T) {
 		if diags.HasError() || spec.Memory != 512<<20 {
 			t.Errorf("%s: %d %v", memory, spec.Memory, diags)
 		}
-		m.take(spec, spec)
+		m.take(t.Context(), spec.Spec, spec.Spec)
 		if m.Memory.ValueString() != memory {
 			t.Errorf("%s became %s", memory, m.Memory.ValueString())
 		}

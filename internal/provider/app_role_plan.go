@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -36,6 +37,13 @@ func (r *appRoleResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 			return
 		}
 	}
+	plan.check(ctx, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if servers, known := texts(plan.Servers); known && (state == nil || !plan.Ports.Equal(state.Ports)) {
+		r.deps.warnPublic(plan.role().Prefix(), plan.Ports, servers, &resp.Diagnostics)
+	}
 	set, known := configSecrets(ctx, req.Config, &resp.Diagnostics)
 	checkSecrets(ctx, req.Config, set, plan.Env, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
@@ -64,6 +72,19 @@ func (r *appRoleResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	will("proxy", plan.Proxy)
 	will("instances", plan.Instances)
 	will("secret_digests", plan.SecretDigests)
+}
+
+// check refuses, while planning, what docker would refuse and what could never
+// be swapped.
+func (m appRoleModel) check(ctx context.Context, diags *diag.Diagnostics) {
+	for _, v := range []attr.Value{m.Ports, m.Options, m.Memory, m.Boot} {
+		if !fullyKnown(ctx, v) {
+			return
+		}
+	}
+	spec, d := m.spec(ctx)
+	diags.Append(d...)
+	addRefusal(diags, "A role that docker can't run", spec.Check())
 }
 
 // plannedInstances is what instances will be: the state's where nothing has to
@@ -118,8 +139,7 @@ func (m appRoleModel) rollsOut(ctx context.Context, state appRoleModel) bool {
 			return true
 		}
 		a := o.Attributes()
-		drift, _ := a["drift"].(types.List)
-		if !a["running"].Equal(types.BoolValue(true)) || !a["image"].Equal(m.Image) || len(drift.Elements()) > 0 {
+		if !a["running"].Equal(types.BoolValue(true)) || !a["image"].Equal(m.Image) || faulty(a["drift"]) {
 			return true
 		}
 	}
@@ -129,10 +149,8 @@ func (m appRoleModel) rollsOut(ctx context.Context, state appRoleModel) bool {
 // changesContainers says that the configuration differs in what a container is
 // made of, whatever its spelling.
 func (m appRoleModel) changesContainers(ctx context.Context, state appRoleModel) bool {
-	for _, v := range []attr.Value{m.Image, m.Command, m.Env, m.SecretsAsFiles, m.Labels, m.Volumes, m.Logging, m.Memory, m.CPUs} {
-		if !fullyKnown(ctx, v) {
-			return true
-		}
+	if !m.known(ctx) {
+		return true
 	}
 	now, diags := m.spec(ctx)
 	was, more := state.spec(ctx)

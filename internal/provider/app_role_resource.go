@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 var (
@@ -163,6 +165,9 @@ func (r *appRoleResource) Read(ctx context.Context, req resource.ReadRequest, re
 		}
 	}
 	resp.Diagnostics.Append(m.refresh(ctx, keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), seen, kept)...)
+	if importing {
+		resp.Diagnostics.Append(m.imported(ctx, seen)...)
+	}
 	m.describe()
 	resp.Diagnostics.Append(r.deps.savePins(ctx, resp.Private, servers)...)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
@@ -344,6 +349,34 @@ func (m *appRoleModel) takeEntry(seen map[string]approle.Observed) {
 		m.Healthcheck = healthValue(o.Entry.TargetOptions.HealthCheck.Health())
 		return
 	}
+}
+
+// imported tells what of the containers that are taken over is not as Kamal's
+// roles are, and sets the order in which such can be swapped.
+func (m *appRoleModel) imported(ctx context.Context, seen map[string]approle.Observed) diag.Diagnostics {
+	var diags diag.Diagnostics
+	for _, server := range slices.Sorted(maps.Keys(seen)) {
+		if o := seen[server]; o.Current != nil {
+			warnLosses(&diags, o.Current.ContainerName()+" on "+server, o.Losses())
+		}
+	}
+	spec, d := m.spec(ctx)
+	diags.Append(d...)
+	if len(spec.Ports) == 0 {
+		return diags
+	}
+	boot := maps.Clone(m.Boot.Attributes())
+	boot["order"] = types.StringValue("stop_first")
+	m.Boot = types.ObjectValueMust(bootTypes, boot)
+	text := spec.Role.Prefix() + " publishes " + strings.Join(spec.Ports, ", ") + ". Two containers can't have one port of the server, so that boot.order is \"stop_first\": " +
+		"the old container is stopped before the new one starts, and nobody answers in between."
+	for _, p := range spec.Ports {
+		if port, err := workload.ParsePort(p); err == nil && int(port.Container) == spec.AppPort {
+			text += "\n\n" + p + " is superfluous for kamal-proxy, which reaches the container over the network: take it out of ports, and boot.order with it, where nobody else uses it."
+		}
+	}
+	diags.AddAttributeWarning(path.Root("ports"), "A role with published ports can't be swapped without a gap", text)
+	return diags
 }
 
 // spelled is a duration as people write it: "30s", not "30s0ms".

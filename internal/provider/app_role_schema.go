@@ -146,6 +146,11 @@ func appRoleOwnAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "Limit of memory: `512m`, `2g`. Default: none."},
 		"cpus": schema.Float64Attribute{Optional: true, Validators: []validator.Float64{float64validator.AtLeast(0.01)},
 			MarkdownDescription: "Limit of CPUs: `1.5`. Default: none."},
+		"ports": schema.ListAttribute{Optional: true, ElementType: types.StringType, PlanModifiers: []planmodifier.List{anyOrder{}},
+			Validators: []validator.List{listvalidator.UniqueValues(), listvalidator.ValueStringsAre(portValidator{})},
+			MarkdownDescription: "Published ports, for what does not speak HTTP: `host:container`, `address:host:container`, with `/udp` at the end where it is not TCP. **Without an address the port is bound to 127.0.0.1**. " +
+				"kamal-proxy needs none of them. Old and new container can't have the same port, so that `boot.order` must be `stop_first`: a swap has a gap in which nobody answers."},
+		"options": schema.SingleNestedAttribute{Optional: true, MarkdownDescription: "More of what Docker can set, Kamal's `options`.", Attributes: optionsAttributes()},
 		"stop_timeout": schema.StringAttribute{Optional: true, Validators: []validator.String{durationValidator{Min: time.Second}},
 			MarkdownDescription: "How long the old container may take to end after SIGTERM. Default: Docker's 10 seconds for a role with `app_port`, which has been drained by then; else `drain_timeout`."},
 		"deploy_timeout": schema.StringAttribute{Optional: true, Computed: true, Default: stringdefault.StaticString(defaultDeployTimeout),

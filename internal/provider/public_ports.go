@@ -3,14 +3,15 @@ package provider
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/accessory"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/firewall"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 // planFirewall keeps what is planned for a server's firewall, for those who
@@ -45,31 +46,37 @@ func (d *deps) reach(server string, p firewall.Published) (firewall.Reach, strin
 	return reach, why
 }
 
-// warnPublic tells which ports of an accessory others will reach though no rule
-// lets them.
-func (d *deps) warnPublic(m accessoryModel, diags *diag.Diagnostics) {
+// warnPublic tells which ports of a container, called name, others will reach
+// though no rule lets them.
+func (d *deps) warnPublic(name string, ports types.List, servers []string, diags *diag.Diagnostics) {
 	var public []string
-	for _, v := range m.Ports.Elements() {
+	for _, v := range ports.Elements() {
 		s, ok := v.(types.String)
 		if !ok || s.IsUnknown() {
 			continue
 		}
-		p, err := accessory.ParsePort(s.ValueString())
+		p, err := workload.ParsePort(s.ValueString())
 		if err != nil || !p.Public() {
 			continue
 		}
-		reach, why := d.reach(m.Server.ValueString(), firewall.Published{Address: p.Bind, Port: p.Host, Protocol: p.Protocol})
-		switch {
-		case reach == "":
-			public = append(public, fmt.Sprintf("- %s: Docker lets such ports pass by UFW and other firewalls of the server itself", s.ValueString()))
-		case reach == firewall.Unknown || reach == firewall.Anywhere && !firewall.ByRule(why):
-			public = append(public, fmt.Sprintf("- %s: %s", s.ValueString(), why))
+		for _, server := range servers {
+			text := ""
+			reach, why := d.reach(server, firewall.Published{Address: p.Bind, Port: p.Host, Protocol: p.Protocol})
+			switch {
+			case reach == "":
+				text = fmt.Sprintf("- %s: Docker lets such ports pass by UFW and other firewalls of the server itself", s.ValueString())
+			case reach == firewall.Unknown || reach == firewall.Anywhere && !firewall.ByRule(why):
+				text = fmt.Sprintf("- %s: %s", s.ValueString(), why)
+			}
+			if text != "" && !slices.Contains(public, text) {
+				public = append(public, text)
+			}
 		}
 	}
 	if len(public) > 0 {
 		diags.AddAttributeWarning(path.Root("ports"), "Ports that others can reach",
 			fmt.Sprintf("%s publishes to others than the server itself:\n%s.\n\nRestrict them with kamal_firewall, or with a firewall in front of the server. Containers of the app need no published port.",
-				m.full(), strings.Join(public, ".\n")))
+				name, strings.Join(public, ".\n")))
 	}
 }
 

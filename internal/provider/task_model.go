@@ -13,49 +13,55 @@ import (
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/task"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 type taskModel struct {
-	ID             types.String `tfsdk:"id"`
-	Server         types.String `tfsdk:"server"`
-	Service        types.String `tfsdk:"service"`
-	Destination    types.String `tfsdk:"destination"`
-	Name           types.String `tfsdk:"name"`
-	Image          types.String `tfsdk:"image"`
-	Pull           types.String `tfsdk:"pull"`
-	Command        types.List   `tfsdk:"command"`
-	Env            types.Map    `tfsdk:"env"`
-	Secrets        types.Map    `tfsdk:"secrets"`
-	SecretsAsFiles types.Set    `tfsdk:"secrets_as_files"`
-	SecretsVersion types.String `tfsdk:"secrets_version"`
-	SecretTriggers types.Set    `tfsdk:"secret_triggers"`
-	SecretDigests  types.Map    `tfsdk:"secret_digests"`
-	Volumes        types.List   `tfsdk:"volumes"`
-	Network        types.String `tfsdk:"network"`
-	Timeout        types.String `tfsdk:"timeout"`
-	Triggers       types.Map    `tfsdk:"triggers"`
-	Digest         types.String `tfsdk:"digest"`
-	RanAt          types.String `tfsdk:"ran_at"`
-	MachineID      types.String `tfsdk:"machine_id"`
+	ID             types.String  `tfsdk:"id"`
+	Server         types.String  `tfsdk:"server"`
+	Service        types.String  `tfsdk:"service"`
+	Destination    types.String  `tfsdk:"destination"`
+	Name           types.String  `tfsdk:"name"`
+	Image          types.String  `tfsdk:"image"`
+	Pull           types.String  `tfsdk:"pull"`
+	Command        types.List    `tfsdk:"command"`
+	Env            types.Map     `tfsdk:"env"`
+	Secrets        types.Map     `tfsdk:"secrets"`
+	SecretsAsFiles types.Set     `tfsdk:"secrets_as_files"`
+	SecretsVersion types.String  `tfsdk:"secrets_version"`
+	SecretTriggers types.Set     `tfsdk:"secret_triggers"`
+	SecretDigests  types.Map     `tfsdk:"secret_digests"`
+	Volumes        types.List    `tfsdk:"volumes"`
+	Memory         types.String  `tfsdk:"memory"`
+	CPUs           types.Float64 `tfsdk:"cpus"`
+	Options        types.Object  `tfsdk:"options"`
+	Network        types.String  `tfsdk:"network"`
+	Timeout        types.String  `tfsdk:"timeout"`
+	Triggers       types.Map     `tfsdk:"triggers"`
+	Digest         types.String  `tfsdk:"digest"`
+	RanAt          types.String  `tfsdk:"ran_at"`
+	MachineID      types.String  `tfsdk:"machine_id"`
 }
 
 // spec turns a model in which everything is known into plain values.
-func (m taskModel) spec() task.Spec {
+func (m taskModel) spec(ctx context.Context) (task.Spec, diag.Diagnostics) {
+	var options optionsModel
+	diags := as(ctx, m.Options, &options)
 	return task.Spec{
 		Service: m.Service.ValueString(), Destination: m.Destination.ValueString(), Name: m.Name.ValueString(),
-		Image: m.Image.ValueString(), PullAlways: m.Pull.ValueString() == "always",
-		Command: stringList(m.Command), Env: stringMap(m.Env), AsFiles: stringSet(m.SecretsAsFiles),
-		Volumes: stringList(m.Volumes), Network: m.Network.ValueString(),
-		Timeout: duration(m.Timeout), Triggers: stringMap(m.Triggers),
+		Spec: workload.Spec{Image: m.Image.ValueString(), Command: stringList(m.Command), Env: stringMap(m.Env), AsFiles: stringSet(m.SecretsAsFiles),
+			Volumes: stringList(m.Volumes), Memory: bytes(m.Memory), CPUs: m.CPUs.ValueFloat64(), Options: options.options(), Network: m.Network.ValueString()},
+		PullAlways: m.Pull.ValueString() == "always",
+		Timeout:    duration(m.Timeout), Triggers: stringMap(m.Triggers),
 		SecretTriggers: stringSet(m.SecretTriggers), SecretsVersion: m.SecretsVersion.ValueString(),
-	}
+	}, diags
 }
 
 // describe fills the computed attribute that follows from the others.
 func (m *taskModel) describe() {
 	m.ID = types.StringUnknown()
 	if !m.Service.IsUnknown() && !m.Destination.IsUnknown() && !m.Name.IsUnknown() {
-		m.ID = types.StringValue(m.spec().ID())
+		m.ID = types.StringValue(task.Spec{Service: m.Service.ValueString(), Destination: m.Destination.ValueString(), Name: m.Name.ValueString()}.ID())
 	}
 }
 
@@ -86,8 +92,14 @@ func (m *taskModel) setUnknown() {
 
 // check refuses, while planning, what docker would refuse, and names of secrets that are none.
 func (m taskModel) check(ctx context.Context, set secret.Set, setKnown bool, diags *diag.Diagnostics) {
-	if fullyKnown(ctx, m.Volumes) && fullyKnown(ctx, m.SecretsAsFiles) {
-		addRefusal(diags, "Two mounts at one place", m.spec().Check())
+	known := true
+	for _, v := range []attr.Value{m.Volumes, m.SecretsAsFiles, m.Memory, m.Options} {
+		known = known && fullyKnown(ctx, v)
+	}
+	if known {
+		spec, more := m.spec(ctx)
+		diags.Append(more...)
+		addRefusal(diags, "A task that docker can't run", spec.Check())
 	}
 	if set == nil && !setKnown {
 		return // not even the names are known

@@ -124,7 +124,8 @@ func (r *taskResource) Update(ctx context.Context, req resource.UpdateRequest, r
 
 // run runs the command and fills what it has left into plan; false: it failed.
 func (r *taskResource) run(ctx context.Context, plan *taskModel, config tfsdk.Config, from privateReader, to privateWriter, diags *diag.Diagnostics) bool {
-	spec := plan.spec()
+	spec, more := plan.spec(ctx)
+	diags.Append(more...)
 	spec.Secrets = r.secrets(ctx, config, diags)
 	server := plan.Server.ValueString()
 	diags.Append(r.deps.loadPins(ctx, from)...)
@@ -159,7 +160,9 @@ func (r *taskResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
 	defer cancel()
-	spec, server := state.spec(), state.Server.ValueString()
+	spec, diags := state.spec(ctx)
+	resp.Diagnostics.Append(diags...)
+	server := state.Server.ValueString()
 	warnings, err := task.Remove(ctx, r.deps.fleet, server, spec)
 	r.warn(&resp.Diagnostics, warnings)
 	r.deps.addError(&resp.Diagnostics, "remove the task "+spec.ID(), server, err)

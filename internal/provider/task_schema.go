@@ -4,6 +4,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework-validators/float64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
@@ -52,6 +53,11 @@ func taskRunAttributes() map[string]schema.Attribute {
 			Validators: []validator.List{listvalidator.UniqueValues(),
 				listvalidator.ValueStringsAre(stringvalidator.RegexMatches(volumePattern, "must be NAME:/path[:options] or /host/path:/path[:options]"))},
 			MarkdownDescription: "Volumes and bind mounts: `name:/path[:options]` or `/host/path:/path[:options]`."},
+		"memory": schema.StringAttribute{Optional: true, Validators: []validator.String{memoryValidator{}},
+			MarkdownDescription: "Limit of memory: `512m`, `2g`. Default: none."},
+		"cpus": schema.Float64Attribute{Optional: true, Validators: []validator.Float64{float64validator.AtLeast(0.01)},
+			MarkdownDescription: "Limit of CPUs: `1.5`. Default: none."},
+		"options": schema.SingleNestedAttribute{Optional: true, MarkdownDescription: "More of what Docker can set. `restart` is refused: a task runs once.", Attributes: optionsAttributes()},
 		"network": schema.StringAttribute{Optional: true, Computed: true, Default: stringdefault.StaticString(kamal.Network),
 			Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 			MarkdownDescription: "Docker network. Default: `kamal`, where the command reaches an accessory by the name `SERVICE-NAME`. Another one must exist."},

@@ -17,6 +17,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 // The labels of a job's container. It has none of Kamal's: Kamal's prune and
@@ -33,18 +34,11 @@ type Spec struct {
 	// Service is the app, Destination its destination or "".
 	Service, Destination string
 	Name                 string
-	Image                string
+	// The container. It is not started again, whatever its Options say, and
+	// logs to a file that docker rotates.
+	workload.Spec
 	// PullAlways asks the registry also where the image is there.
 	PullAlways bool
-	Command    []string
-	Env        map[string]string
-	Secrets    secret.Set
-	// AsFiles are the names of those Secrets that the container gets as files
-	// under secret.MountPoint, and not in its environment.
-	AsFiles []string
-	// Volumes are as docker takes them: "name:/path" or "/host/path:/path".
-	Volumes []string
-	Network string
 	// Timeout is how long the command may take.
 	Timeout time.Duration
 	// Triggers are what the user wants the command to run again for.
@@ -100,11 +94,14 @@ func (s Spec) Key() string {
 	pairs(s.Env)
 	list(s.Volumes...)
 	list(s.Network, s.SecretsVersion)
+	if options := s.limits(); len(options) > 0 {
+		list(options...)
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
 // Check refuses two volumes at one place, which docker would refuse. It looks
-// at Volumes and AsFiles alone. An error is a *docker.Refusal.
+// at the container alone. An error is a *docker.Refusal.
 func (s Spec) Check() error {
 	places := map[string]bool{}
 	for i, v := range s.Volumes {
@@ -124,7 +121,10 @@ func (s Spec) Check() error {
 		}
 		places[to] = true
 	}
-	return nil
+	if s.Options.Restart != "" {
+		return &docker.Refusal{Attribute: "options", Index: -1, Why: "options.restart: a task runs once, and is not started again"}
+	}
+	return s.Spec.Check()
 }
 
 // run is the docker run of a new job, for a server with this address where
@@ -144,10 +144,19 @@ func (s Spec) run(name, address, home, runID string, mount secret.Mount, imageLa
 			labels[l] = ""
 		}
 	}
-	secrets, _ := s.Secrets.Split(s.AsFiles)
-	return docker.Run{
-		Name: name, Image: s.Image, Network: s.Network, Restart: "no",
-		Env: env, EnvNames: secrets.EnvNames(), Labels: labels, Volumes: volumes,
-		LogDriver: "json-file", LogOpts: map[string]string{"max-size": "10m"}, Command: s.Command,
+	w := s.Spec
+	w.LogDriver, w.LogOptions = "json-file", map[string]string{"max-size": "10m"}
+	run := w.Run(name, env, labels, volumes)
+	run.Restart = "no"
+	return run
+}
+
+// limits are the options of docker run beside those that every job has.
+func (s Spec) limits() []string {
+	run := s.Spec.Run("", nil, nil, nil)
+	out := run.Options
+	if run.Memory > 0 || run.CPUs > 0 {
+		out = append(out, fmt.Sprint(run.Memory, " ", run.CPUs))
 	}
+	return out
 }

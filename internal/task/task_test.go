@@ -13,13 +13,18 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 func wanted(changes ...func(*Spec)) Spec {
 	s := Spec{
-		Service: "shop", Destination: "staging", Name: "migrate", Image: "registry.example.com/shop:v2", Command: []string{"bin/rails", "db:migrate"},
-		Env: map[string]string{"RAILS_ENV": "production"}, Secrets: secret.Set{"KEY": "k", "TOKEN": "t"}, AsFiles: []string{"TOKEN"},
-		Volumes: []string{"data:/data"}, Network: "kamal", Timeout: 30 * time.Minute, Triggers: map[string]string{"release": "v2"},
+		Spec: workload.Spec{
+			Image: "registry.example.com/shop:v2", Command: []string{"bin/rails", "db:migrate"},
+			Env: map[string]string{"RAILS_ENV": "production"}, Secrets: secret.Set{"KEY": "k", "TOKEN": "t"},
+			AsFiles: []string{"TOKEN"}, Volumes: []string{"data:/data"}, Network: "kamal",
+		},
+		Service: "shop", Destination: "staging", Name: "migrate", Timeout: 30 * time.Minute,
+		Triggers: map[string]string{"release": "v2"},
 	}
 	for _, c := range changes {
 		c(&s)

@@ -7,6 +7,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/accessory"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 // database is an accessory as a database is: with data, secrets and files.
@@ -128,7 +129,7 @@ func TestAccessoryKeepsItsDataThroughReplacements(t *testing.T) {
 		other.state = nil
 		other.fails("the accessory is there already", "tofu import ADDRESS 'shop/db@"+e.s.Address+"'")
 		o = a.observe()
-		shown := accessory.FromContainer(o, accessory.Spec{Service: "shop", Name: "db", LogDriver: "json-file", LogOptions: a.spec.LogOptions, Secrets: secret.Set{"PASSWORD": "", "TOKEN": ""}})
+		shown := accessory.FromContainer(o, accessory.Spec{Spec: workload.Spec{LogDriver: "json-file", LogOptions: a.spec.LogOptions, Secrets: secret.Set{"PASSWORD": "", "TOKEN": ""}}, Service: "shop", Name: "db"})
 		if changes := a.spec.Changes(shown); len(changes) > 0 {
 			e.Errorf("the import would be replaced: %q", changes)
 		}

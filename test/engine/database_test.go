@@ -8,6 +8,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/accessory"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 // The database of examples/rails, with a real Postgres: upgraded on its data,
@@ -17,10 +18,13 @@ func TestDatabaseIsUpgradedAndPutBackOnItsData(t *testing.T) {
 		s := e.s
 		password := `post gres'"$p\w/1`
 		c := accessory.Change{Server: s.Address, Create: true, Spec: accessory.Spec{
-			Service: "shop", Name: "db", Image: e.image("postgres:15.1"), Network: "kamal",
-			Env: map[string]string{"POSTGRES_DB": "shop"}, Secrets: secret.Set{"POSTGRES_PASSWORD": password}, AsFiles: []string{"POSTGRES_PASSWORD"},
-			Volumes: []string{"shop-db:/var/lib/postgresql/data"}, Options: docker.Options{ShmSize: 256 << 20},
-			LogDriver: "json-file", LogOptions: map[string]string{"max-size": "10m"},
+			Spec: workload.Spec{
+				Image: e.image("postgres:15.1"), Network: "kamal", Env: map[string]string{"POSTGRES_DB": "shop"},
+				Secrets: secret.Set{"POSTGRES_PASSWORD": password}, AsFiles: []string{"POSTGRES_PASSWORD"},
+				Volumes: []string{"shop-db:/var/lib/postgresql/data"}, Options: docker.Options{ShmSize: 256 << 20},
+				LogDriver: "json-file", LogOptions: map[string]string{"max-size": "10m"},
+			},
+			Service: "shop", Name: "db",
 			Ready:       accessory.Ready{Command: []string{"pg_isready", "--host", "127.0.0.1", "--username", "postgres"}},
 			StopTimeout: 30 * time.Second, DeployTimeout: time.Minute, DrainTimeout: 30 * time.Second,
 		}}

@@ -10,6 +10,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/accessory"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 // An accessoryHandle is an accessory with what a state knows of it.
@@ -25,9 +26,10 @@ type accessoryHandle struct {
 // accessory is shop's db, at the resource's defaults but for shorter waits.
 func (e *engine) accessory(change ...func(*accessory.Spec)) *accessoryHandle {
 	a := &accessoryHandle{e: e, server: e.s.Address, spec: accessory.Spec{
-		Service: "shop", Name: "db", Image: e.image("app:v1"), Network: "kamal",
-		LogDriver: "json-file", LogOptions: map[string]string{"max-size": "10m"},
-		Ready: accessory.Ready{Delay: time.Second}, Health: healthcheck,
+		Spec: workload.Spec{
+			Image: e.image("app:v1"), Network: "kamal", LogDriver: "json-file", LogOptions: map[string]string{"max-size": "10m"},
+		},
+		Service: "shop", Name: "db", Ready: accessory.Ready{Delay: time.Second}, Health: healthcheck,
 		StopTimeout: 3 * time.Second, DeployTimeout: 10 * time.Second, DrainTimeout: 30 * time.Second,
 	}}
 	for _, c := range change {

@@ -10,6 +10,7 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/approle"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 // healthcheck is the resource's default.
@@ -29,8 +30,10 @@ type role struct {
 // but for a shorter deploy timeout.
 func (e *engine) role(change ...func(*approle.Spec)) *role {
 	r := &role{e: e, recorded: map[string]string{}, spec: approle.Spec{
-		Role: kamal.Role{Service: "shop", Role: "web"}, AppPort: 3000, Health: healthcheck,
-		ReadinessDelay: 7 * time.Second, LogDriver: "json-file", LogOptions: map[string]string{"max-size": "10m"},
+		Spec: workload.Spec{
+			LogDriver: "json-file", LogOptions: map[string]string{"max-size": "10m"},
+		},
+		Role: kamal.Role{Service: "shop", Role: "web"}, AppPort: 3000, Health: healthcheck, ReadinessDelay: 7 * time.Second,
 		DeployTimeout: 8 * time.Second, DrainTimeout: 30 * time.Second, Retain: 5,
 	}}
 	for _, s := range e.servers {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/task"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 // A taskHandle is a task with what a state knows of its last run.
@@ -29,8 +30,11 @@ func (e *engine) task(service string) *taskHandle {
 	e.s.SSH(e, "mkdir -p -m 777 /srv/runs; rm -f /srv/runs/"+service)
 	e.Cleanup(func() { e.s.SSH(e, "rm -f /srv/runs/"+service) })
 	k := &taskHandle{e: e, server: e.s.Address, spec: task.Spec{
-		Service: service, Name: "migrate", Image: e.image("app:v1"), Network: "kamal", Secrets: secret.Set{"PASSWORD": "s3cret-of-the-day"},
-		Volumes: []string{"/srv/runs:/runs"}, Timeout: 30 * time.Minute, Triggers: map[string]string{"release": "1"},
+		Spec: workload.Spec{
+			Image: e.image("app:v1"), Network: "kamal", Secrets: secret.Set{"PASSWORD": "s3cret-of-the-day"},
+			Volumes: []string{"/srv/runs:/runs"},
+		},
+		Service: service, Name: "migrate", Timeout: 30 * time.Minute, Triggers: map[string]string{"release": "1"},
 	}}
 	k.runs("one", "0", "0")
 	return k

@@ -1,4 +1,4 @@
-package accessory
+package workload
 
 import (
 	"slices"
