@@ -86,7 +86,7 @@ var options = []option{
 	{"shm_size", api("HostConfig.ShmSize"),
 		func(o Options) []string { return size("--shm-size", o.ShmSize) },
 		func(o *Options, c shown) {
-			if o.ShmSize = c.host.ShmSize; c.prior.ShmSize == 0 && (o.ShmSize == defaultShm || o.ShmSize == c.defaults.ShmSize) {
+			if o.ShmSize = c.host.ShmSize; o.ShmSize != c.prior.ShmSize && (o.ShmSize == defaultShm || o.ShmSize == c.defaults.ShmSize) {
 				o.ShmSize = 0
 			}
 		},
@@ -205,7 +205,7 @@ var options = []option{
 			o.MemorySwap = c.host.MemorySwap
 			if o.MemorySwap == Unlimited && c.host.Memory > 0 {
 				o.MemorySwap = c.prior.MemorySwap
-			} else if c.prior.MemorySwap == 0 && o.MemorySwap == 2*c.host.Memory {
+			} else if o.MemorySwap != c.prior.MemorySwap && o.MemorySwap == 2*c.host.Memory {
 				o.MemorySwap = 0
 			}
 		},
@@ -221,7 +221,7 @@ var options = []option{
 			switch {
 			case signal(o.StopSignal) == signal(c.prior.StopSignal):
 				o.StopSignal = c.prior.StopSignal
-			case c.prior.StopSignal == "" && signal(o.StopSignal) == signal(usual):
+			case signal(o.StopSignal) == signal(usual):
 				o.StopSignal = ""
 			}
 		},

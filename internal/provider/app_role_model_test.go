@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,5 +111,26 @@ func TestAppRoleMemoryBySpelling(t *testing.T) {
 		if m.Memory.ValueString() != memory {
 			t.Errorf("%s became %s", memory, m.Memory.ValueString())
 		}
+	}
+}
+
+// A role with published ports is imported with the order in which it can be swapped.
+func TestImportOfARoleWithPorts(t *testing.T) {
+	t.Parallel()
+	const boot = `"boot": {"order": "start_first", "wait": "0s", "on_failure": "rollback"}`
+	m := appRole(t, `{"service": "shop", "role": "web", "image": "shop:v1", "app_port": 3000, "ports": ["8080:3000", "9000:9000/udp"], `+boot+`}`)
+	if spec, _ := m.spec(t.Context()); spec.Check() == nil {
+		t.Error("it can be swapped as it is")
+	}
+	diags := m.imported(t.Context(), nil)
+	if spec, _ := m.spec(t.Context()); spec.Check() != nil || spec.Boot.Wait != 0 {
+		t.Errorf("imported, it is %+v: %v", spec.Boot, spec.Check())
+	}
+	if diags.WarningsCount() != 1 || diags.HasError() || !strings.Contains(diags[0].Detail(), "8080:3000 is superfluous for kamal-proxy") || strings.Contains(diags[0].Detail(), "udp is superfluous") {
+		t.Errorf("told: %v", diags)
+	}
+	plain := appRole(t, `{"service": "shop", "role": "web", "image": "shop:v1", "app_port": 3000, `+boot+`}`)
+	if diags := plain.imported(t.Context(), nil); len(diags) > 0 || plain.Boot.Attributes()["order"].String() != `"start_first"` {
+		t.Errorf("without ports: %v, %v", diags, plain.Boot)
 	}
 }

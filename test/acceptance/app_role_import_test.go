@@ -20,6 +20,8 @@ resource "kamal_app_role" "web" {
   labels   = { team = "shop" }
   volumes  = ["data:/data", "/srv/up:/up:ro"]
   command  = ["app", "server", "x"]
+  memory   = "256m"
+  options  = { shm_size = "128m", ulimits = { nofile = "4096:8192" }, init = true }
 }
 `
 
@@ -32,7 +34,7 @@ func TestAppRoleTakesOverWhatKamalDeployed(t *testing.T) {
 	w := newWorkspace(t, s)
 	s.LogIn(t)
 	s.SSH(t, kamalRun(w, s, "shop-web-v1", `--env RAILS_ENV="production" --env MULTI="a b" --label team="shop" \
-  --volume data:/data --volume /srv/up:/up:ro --volume $PWD/.kamal/apps/shop/assets/volumes/web-v1:/public/assets`)+" app server x")
+  --memory 256m --shm-size 128m --ulimit nofile=4096:8192 --init --oom-score-adj 100 --volume data:/data --volume /srv/up:/up:ro --volume $PWD/.kamal/apps/shop/assets/volumes/web-v1:/public/assets`)+" app server x")
 	byhand.RouteWeb(t, w.Bed, s) // it tells the port
 	id := inspect(t, s, "shop-web-v1", ".Id")
 	started := inspect(t, s, "shop-web-v1", ".State.StartedAt")
@@ -56,7 +58,10 @@ func TestAppRoleTakesOverWhatKamalDeployed(t *testing.T) {
 	}
 	t.Run("by id", func(t *testing.T) {
 		w := w.in(t)
-		w.Import(web, importID)
+		out := w.Import(web, importID)
+		if !says(out, "shop-web-v1 on "+s.Address+" was given things that no attribute holds") || !says(out, "a swap would lose: --oom-score-adj 100") {
+			t.Errorf("the import doesn't tell what is lost:\n%s", out)
+		}
 		w.PlanEmpty()
 		w.Apply()
 		untouched(t)
@@ -99,6 +104,9 @@ func TestAppRoleTakesOverWhatKamalDeployed(t *testing.T) {
 	w.Apply()
 	if got := names(t, s); got != "kamal-proxy shop-web-v2" {
 		t.Errorf("running: %q", got)
+	}
+	if got := inspect(t, s, "shop-web-v2", "json .HostConfig.Ulimits") + inspect(t, s, "shop-web-v2", ".HostConfig.ShmSize"); got != `[{"Name":"nofile","Hard":8192,"Soft":4096}]134217728` {
+		t.Errorf("the next version has %s", got)
 	}
 
 	// A second working directory can't take it, and the first goes on.

@@ -114,7 +114,7 @@ docker run --detach --name shop-db --label service=shop-db --label team=by-hand 
   --cap-add SYSLOG --sysctl net.core.somaxconn=256 --tmpfs /elsewhere --add-host other:10.0.0.8 `+a.spec.Image+` app server "by hand"`)
 		e.Cleanup(func() { e.s.SSH(e, "rm -r /srv/conf") })
 		o, p := a.plan()
-		if want := "other command, env, labels, secrets_as_files, ports, volumes, directories, files, logging, memory, cpus, options, network, secrets"; !p.Replace || strings.Join(p.Why, "; ") != want {
+		if want := "other command, env, labels, secrets_as_files, ports, volumes, logging, memory, cpus, options, network, directories, files, secrets"; !p.Replace || strings.Join(p.Why, "; ") != want {
 			e.Errorf("the plan is to replace %t because of %q, want %q", p.Replace, p.Why, want)
 		}
 		want := a.spec

@@ -52,6 +52,7 @@ var table = map[string]where{
 	"TestRoleWhoseHealthCannotBeAskedFor":          oldest,
 	"TestRoleChangesInPlace":                       ends,
 	"TestRoleKeepsAndPrunesVersions":               ends,
+	"TestRoleThatSomebodyElseMadeKeepsWhatItHas":   ends,
 	"TestRoleStagingBesideProduction":              newest,
 	"TestRoleWhileOthersWorkOnTheServer":           newest,
 	"TestRoleOfTwoRunsAtOnce":                      oldest,

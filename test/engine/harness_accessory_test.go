@@ -60,6 +60,7 @@ func everything(mood, password string) func(*accessory.Spec) {
 			ShmSize: 96 << 20, Ulimits: map[string]string{"nofile": "4096:8192"}, User: "0:0", Init: true, ReadOnly: true,
 			CapAdd: []string{"SYS_NICE"}, CapDrop: []string{"NET_RAW"}, Sysctls: map[string]string{"net.core.somaxconn": "512"},
 			Tmpfs: map[string]string{"/scratch": "size=1m"}, AddHosts: []string{"mail:10.0.0.9"}, SecurityOpt: []string{"no-new-privileges"}, Restart: "always",
+			Devices: []string{"/dev/null:/dev/nothing:rw"}, PidsLimit: 64, DNS: []string{"10.0.0.53"}, MemoryReservation: 64 << 20, MemorySwap: 192 << 20, StopSignal: "SIGINT",
 		}
 	}
 }

@@ -31,7 +31,13 @@ func TestRoleChangesInPlace(t *testing.T) {
 			{"no log options", "logging", func(s *approle.Spec) { s.LogOptions = nil }, `json .HostConfig.LogConfig`, `{"Type":"json-file","Config":{}}`},
 			{"memory", "memory", func(s *approle.Spec) { s.Memory = 512 << 20 }, `.HostConfig.Memory`, "536870912"},
 			{"CPUs", "cpus", func(s *approle.Spec) { s.CPUs = 0.5 }, `.HostConfig.NanoCpus`, "500000000"},
-			{"nothing", "cpus", func(*approle.Spec) {}, `.HostConfig.NanoCpus`, "0"},
+			{"options", "options", func(s *approle.Spec) { s.CPUs, s.Options = 0.5, someOptions }, `.HostConfig.ShmSize`, "100663296"},
+			{"a published port", "ports", func(s *approle.Spec) { s.Ports, s.Boot.StopFirst = []string{"8080:3000"}, true },
+				`json .HostConfig.PortBindings`, `{"3000/tcp":[{"HostIp":"127.0.0.1","HostPort":"8080"}]}`},
+			{"another version on the port", "env", func(s *approle.Spec) {
+				s.Ports, s.Boot.StopFirst, s.Env = []string{"8080:3000"}, true, map[string]string{"A": "b"}
+			}, `json .HostConfig.PortBindings`, `"8080"`},
+			{"nothing", "ports", func(*approle.Spec) {}, `.HostConfig.NanoCpus`, "0"},
 		} {
 			before := r.container()
 			r.spec = plain
