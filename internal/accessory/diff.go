@@ -70,34 +70,74 @@ func (s *Spec) takeBinds(o Observed, prior Spec) {
 	}
 	for _, f := range prior.Files {
 		is, has := secrets[f.Path]
-		if has && f.same(is) || !f.Secret && take(f.bind(prior, home)) {
+		if has && f.same(is) || !f.Secret && (take(f.bind(prior, home)) || take(o.mountOf(f, left))) {
 			s.Files = append(s.Files, f)
 			delete(secrets, f.Path)
 		}
 	}
-	for _, to := range slices.Sorted(maps.Keys(secrets)) {
-		s.Files = append(s.Files, secrets[to])
-	}
+	more := slices.Collect(maps.Values(secrets))
 	own := home + "/" + s.ContainerName() + "/"
 	for _, b := range left {
 		name, _, _ := strings.Cut(b, ":")
 		switch {
 		case anonymousName.MatchString(name):
 		case strings.HasPrefix(b, home+"/"+s.filesDir()+"/"):
-			s.Files = append(s.Files, otherFile(b, home+"/"+s.filesDir()+"/"))
+			more = append(more, o.otherFile(b, home+"/"+s.filesDir()+"/"))
+		case o.isFile(b):
+			more = append(more, o.kamalsFile(b))
 		case strings.HasPrefix(b, own):
 			s.Directories = append(s.Directories, b[len(own):])
 		default:
 			s.Volumes = append(s.Volumes, b)
 		}
 	}
+	s.Files = append(s.Files, byPath(more)...)
 }
 
-// otherFile is a file of which only the sum of the content is known, from its mount.
-func otherFile(bind, dir string) File {
-	parts := strings.Split(bind[len(dir):], ":")
-	sum, _, _ := strings.Cut(parts[0], "/")
-	return File{Path: parts[len(parts)-1], Content: unseenContent + sum + ")", Mode: "0644"}
+// otherFile is a file of this provider's of which only the sum is known, from
+// its mount.
+func (o Observed) otherFile(bind, dir string) File {
+	parts := strings.Split(bind, ":")
+	sum, _, _ := strings.Cut(parts[0][len(dir):], "/")
+	return File{Path: parts[1], Mode: "0644", Seen: Seen{Own: sum, Local: o.tilde(parts[0])}}
+}
+
+// isFile says that a mount is of a file as Kamal has them: below the home, at
+// its own place, with no options. With options it stays what docker has.
+func (o Observed) isFile(bind string) bool {
+	parts := strings.Split(bind, ":")
+	_, is := o.Snapshot.MountedFiles[parts[0]]
+	return is && len(parts) == 2
+}
+
+// kamalsFile is a file that Kamal made, by what can be seen of it.
+func (o Observed) kamalsFile(bind string) File {
+	local, to, _ := strings.Cut(bind, ":")
+	seen := o.Snapshot.MountedFiles[local]
+	mode := seen.Mode
+	if len(mode) == 3 {
+		mode = "0" + mode
+	}
+	return File{Path: to, Mode: mode, Seen: Seen{Content: seen.Sum, Local: o.tilde(local)}}
+}
+
+// mountOf is the mount among binds by which Kamal shows the container this
+// file, "" if there is none with its content.
+func (o Observed) mountOf(f File, binds []string) string {
+	for _, b := range binds {
+		if o.isFile(b) && f.same(o.kamalsFile(b)) {
+			return b
+		}
+	}
+	return ""
+}
+
+// tilde is a path on the server for people.
+func (o Observed) tilde(local string) string {
+	if rest, ok := strings.CutPrefix(local, o.Snapshot.Facts.Home+"/"); ok {
+		return "~/" + rest
+	}
+	return local
 }
 
 // secretsArrived says that the accessory's container runs with the spec's

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -22,6 +23,18 @@ type File struct {
 	Secret  bool
 	// Mode is octal, Owner "user[:group]" or "".
 	Mode, Owner string
+	// Seen is set, in place of Content, where only the server knows that: of an
+	// import that could not take it over.
+	Seen Seen
+}
+
+// Seen tells a file by a sum.
+type Seen struct {
+	// Local is where it is on the server.
+	Local string
+	// Content is the SHA-256 of its content in hex. Where it is "", Own is the
+	// sum of a file that this provider made.
+	Content, Own string
 }
 
 // filesDir holds the accessory's files, below the SSH user's home.
@@ -34,17 +47,57 @@ func (f File) local(s Spec) string {
 	return s.filesDir() + "/" + f.sum() + path.Clean("/"+f.Path)
 }
 
-// unseenContent begins what stands for the content of a file that is known by
-// its sum alone, as after an import.
-const unseenContent = "(content not seen, sum "
-
 // sum is the sum of what a file is, in 12 hex digits.
 func (f File) sum() string {
-	if sum, ok := strings.CutPrefix(f.Content, unseenContent); ok {
-		return strings.TrimSuffix(sum, ")")
+	if f.Seen.Own != "" {
+		return f.Seen.Own
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s", f.Mode, f.Owner, f.Content))
 	return hex.EncodeToString(sum[:6])
+}
+
+// contentSum is the SHA-256 of the content in hex.
+func (f File) contentSum() string {
+	if f.Seen.Content != "" {
+		return f.Seen.Content
+	}
+	sum := sha256.Sum256([]byte(f.Content))
+	return hex.EncodeToString(sum[:])
+}
+
+// placeholder is what stands for content that isn't known. Earlier builds wrote
+// it without the place.
+var placeholder = regexp.MustCompile(`^\(content not seen(?:: sha256 ([0-9a-f]{64})|[:,] sum ([0-9a-f]{12}))(?: of (.+))?\)$`)
+
+// Placeholder stands for content that isn't known, in a state and in a
+// configuration that was generated from it.
+func (s Seen) Placeholder() string {
+	if s.Content != "" {
+		return fmt.Sprintf("(content not seen: sha256 %s of %s)", s.Content, s.Local)
+	}
+	return fmt.Sprintf("(content not seen: sum %s of %s)", s.Own, s.Local)
+}
+
+// ParsePlaceholder reads what Placeholder wrote; false: it is content.
+func ParsePlaceholder(content string) (Seen, bool) {
+	m := placeholder.FindStringSubmatch(content)
+	if m == nil {
+		return Seen{}, false
+	}
+	return Seen{Content: m[1], Own: m[2], Local: m[3]}, true
+}
+
+// unwritable refuses a file of which only the server knows the content: nothing
+// may be written in its place.
+func (f File) unwritable(server string) string {
+	if f.Seen == (Seen{}) {
+		return ""
+	}
+	where := f.Seen.Local
+	if where == "" {
+		where = "a mount of the container"
+	}
+	return fmt.Sprintf("the content of %s is only on the server, in %s: this text stands for it since the import. See it with `ssh %s cat %s`, and write it as content, or as secret_content if nobody may see it", f.Path, where, server, where)
 }
 
 func (f File) bind(s Spec, home string) string {
@@ -56,6 +109,10 @@ func (f File) bind(s Spec, home string) string {
 func (f File) same(g File) bool {
 	if f.Secret || g.Secret {
 		return f.Secret == g.Secret && f.Path == g.Path && f.Mode == g.Mode && f.Owner == g.Owner
+	}
+	if f.Seen.Content != "" || g.Seen.Content != "" {
+		// One is Kamal's, whose mode and owner are as they are.
+		return f.Path == g.Path && f.contentSum() == g.contentSum()
 	}
 	return f.Path == g.Path && f.sum() == g.sum()
 }

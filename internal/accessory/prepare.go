@@ -17,6 +17,12 @@ func (j *job) check() *fleet.Failure {
 	if none := snap.NoDocker(); none != nil {
 		return none
 	}
+	for _, file := range j.Spec.Files {
+		if why := file.unwritable(j.Server); why != "" {
+			f.Cause, f.Next = why, "fill it in, and apply again."
+			return f
+		}
+	}
 	switch {
 	case j.MachineID != "" && j.MachineID != snap.Facts.MachineID:
 		f.Cause = fmt.Sprintf("%s is another machine (machine-id %s) than the one that the accessory and its data are on (%s)", j.Server, snap.Facts.MachineID, j.MachineID)

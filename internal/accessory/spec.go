@@ -143,6 +143,11 @@ func (s Spec) Check() error {
 		}
 		seen[p.to] = true
 	}
+	for i, f := range s.Files {
+		if why := f.unwritable("SERVER"); why != "" {
+			return &docker.Refusal{Attribute: "files", Index: i, Why: why}
+		}
+	}
 	return s.Spec.Check()
 }
 

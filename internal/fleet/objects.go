@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
@@ -12,8 +13,8 @@ import (
 
 // objectsScript prints what docker has: the network's name if it is there, the
 // containers and images as docker inspect shows them, the proxy's state file,
-// and the images that the list of images left out, with an objectsSeparator
-// between them.
+// the images that the list of images left out, and the files below the home
+// that containers mount, with an objectsSeparator between them.
 //
 // The start of docker's client is what costs here (30 ms and more of a CPU's
 // time each), so it is started as rarely as can be: one inspect for all, and
@@ -62,8 +63,14 @@ has=$(printf '%s\n' "$out" | sed -n 's/^ \{8\}"Image": "\(sha256:[0-9a-f]*\)",*$
 left=
 for id in $has; do case " $(echo $ids) " in *" $id "*) ;; *) left="$left $id";; esac; done
 [ -z "$left" ] || left=$(docker image inspect $left 2>/dev/null)
+files=$(printf '%s\n' "$out" | sed -n '/^ *"Binds": \[$/,/\]/s/^ *"\([^":]*\):.*/\1/p' | sort -u | while IFS= read -r f; do
+  case $f in
+    "$PWD"/.kamal/*) ;;
+    "$PWD"/*) [ ! -f "$f" ] || { sum=$(sha256sum < "$f") && printf '%s\t%s\t%s\n' "$(stat -c %a "$f")" "${sum%% *}" "$f"; };;
+  esac
+done 2>/dev/null)
 [ -n "$network" ] || network=$(docker network ls --quiet --filter name='^` + kamal.Network + `$') || exit
-printf '%s\035%s\035%s\035%s' "$network" "$out" "$state" "$left"`
+printf '%s\035%s\035%s\035%s\035%s' "$network" "$out" "$state" "$left" "$files"`
 
 // objectsSeparator stands in no JSON: there it would be escaped.
 const objectsSeparator = "\x1d"
@@ -71,7 +78,7 @@ const objectsSeparator = "\x1d"
 // parseObjects reads what objectsScript printed into s.
 func parseObjects(out []byte, s *Snapshot) error {
 	parts := bytes.Split(out, []byte(objectsSeparator))
-	if len(parts) != 4 {
+	if len(parts) != 5 {
 		return errors.New("the list of docker's objects is cut off")
 	}
 	s.Network = len(parts[0]) > 0
@@ -95,6 +102,12 @@ func parseObjects(out []byte, s *Snapshot) error {
 			containers = append(containers, object)
 		} else {
 			images = append(images, object)
+		}
+	}
+	s.MountedFiles = map[string]MountedFile{}
+	for line := range strings.Lines(string(parts[4])) {
+		if f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 3); len(f) == 3 {
+			s.MountedFiles[f[2]] = MountedFile{Mode: f[0], Sum: f[1]}
 		}
 	}
 	var err error

@@ -50,7 +50,7 @@ func observed(t *testing.T, version string) []sshexec.StepResult {
 }
 
 func objects(network, inspected, state string) []byte {
-	return []byte(strings.Join([]string{network, inspected, state, ""}, objectsSeparator))
+	return []byte(strings.Join([]string{network, inspected, state, "", ""}, objectsSeparator))
 }
 
 func TestSnapshotOfRealDockers(t *testing.T) {
@@ -159,7 +159,7 @@ func TestSnapshotIsRefusedWhereAnAnswerMakesNoSense(t *testing.T) {
 		step int
 		text string
 	}{
-		{stepObjects, ""}, {stepObjects, "kamal" + objectsSeparator + "[]"}, {stepObjects, string(objects("", "[]", "")) + "["},
+		{stepObjects, ""}, {stepObjects, "kamal" + objectsSeparator + "[]"}, {stepObjects, strings.TrimSuffix(string(objects("", "[]", "")), objectsSeparator) + "[" + objectsSeparator},
 		{stepObjects, string(objects("", "[{", ""))}, {stepObjects, string(objects("", "[1]", ""))}, {stepObjects, string(objects("", "no JSON", ""))},
 		{stepMarks, "5\t{broken"},
 	} {
@@ -304,6 +304,48 @@ esac`
 	}
 }
 
+// The files of containers that lie below the home are seen by their sums; what is
+// secret, a directory, or elsewhere is not.
+func TestMountedFilesAreSeenByTheirSums(t *testing.T) {
+	t.Parallel()
+	docker := `case "$*" in
+  "ps "*) echo "1|kamal|shop-db|Up 2 hours";;
+  "image ls"*) ;;
+  "inspect "*) cat <<JSON
+[
+    {
+        "HostConfig": {
+            "Binds": [
+                "$PWD/shop-db/init.sql:/init.sql",
+                "$PWD/shop-db/conf:/conf",
+                "$PWD/.kamal/apps/shop/secrets/x/A:/run/secrets/A",
+                "$PWD/gone:/gone",
+                "/etc/hostname:/etc/host:ro"
+            ],
+            "ContainerIDFile": "$PWD/shop-db/other"
+        }
+    }
+]
+JSON
+;;
+esac`
+	out, errs, code := sh(t, "mkdir -p shop-db/conf .kamal/apps/shop/secrets/x; echo hello > shop-db/init.sql; chmod 640 shop-db/init.sql; echo x > shop-db/other; echo s > .kamal/apps/shop/secrets/x/A\n"+objectsScript,
+		map[string]string{"docker": docker})
+	s := &Snapshot{}
+	if err := parseObjects([]byte(out), s); code != 0 || errs != "" || err != nil {
+		t.Fatalf("exit code %d, %q, %v", code, errs, err)
+	}
+	if len(s.MountedFiles) != 1 {
+		t.Errorf("%v", s.MountedFiles)
+	}
+	for name, f := range s.MountedFiles {
+		// sha256sum of "hello\n"
+		if want := (MountedFile{Sum: "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03", Mode: "640"}); !strings.HasSuffix(name, "/shop-db/init.sql") || f != want {
+			t.Errorf("%s: %+v", name, f)
+		}
+	}
+}
+
 // Another resource of the same apply removes it, say: it is no proxy without routes, and no failure.
 func TestAProxyThatGoesWhileItIsListedIsNone(t *testing.T) {
 	t.Parallel()
@@ -376,7 +418,7 @@ case "$*" in
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			out, errs, code := sh(t, "("+objectsScript+"\n); r=$?; printf '|%s' $(wc -l < calls); exit $r", map[string]string{"docker": tt.docker})
-			want := "kamal" + objectsSeparator + strings.TrimRight(inspected, "\n") + objectsSeparator + objectsSeparator + tt.left
+			want := "kamal" + objectsSeparator + strings.TrimRight(inspected, "\n") + objectsSeparator + objectsSeparator + tt.left + objectsSeparator
 			if full := fmt.Sprintf("%s|%d", want, tt.calls); code != 0 || out != full || errs != "" {
 				t.Fatalf("exit code %d, %q, want %q, %q", code, out, full, errs)
 			}

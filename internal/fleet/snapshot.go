@@ -37,6 +37,8 @@ type Snapshot struct {
 	// EnvNames are the names of the variables in Kamal's env files, which hold
 	// secrets, by path relative to the SSH user's home.
 	EnvNames map[string][]string
+	// MountedFiles are by their path on the server, without secret ones.
+	MountedFiles map[string]MountedFile
 	// SecretFiles are the contents of the files of secret.Mounts, by path
 	// relative to the SSH user's home.
 	SecretFiles map[string]string
@@ -71,6 +73,12 @@ type Docker struct {
 	Command []string
 	// Swarm: the daemon is in swarm mode.
 	Swarm bool
+}
+
+// A MountedFile is a file below the SSH user's home that a container mounts.
+type MountedFile struct {
+	// Sum is the SHA-256 of its content in hex, Mode its mode in octal.
+	Sum, Mode string
 }
 
 // Proxy says what there is of kamal-proxy on a server.

@@ -95,7 +95,11 @@ func (m accessoryModel) spec(ctx context.Context) (accessory.Spec, diag.Diagnost
 		DeleteData: m.DeleteData.ValueBool(),
 	}
 	for _, f := range files {
-		s.Files = append(s.Files, accessory.File{Path: f.Path.ValueString(), Content: f.Content.ValueString(), Secret: f.Content.IsNull(), Mode: f.Mode.ValueString(), Owner: f.Owner.ValueString()})
+		file := accessory.File{Path: f.Path.ValueString(), Content: f.Content.ValueString(), Secret: f.Content.IsNull(), Mode: f.Mode.ValueString(), Owner: f.Owner.ValueString()}
+		if seen, is := accessory.ParsePlaceholder(file.Content); is {
+			file.Content, file.Seen = "", seen
+		}
+		s.Files = append(s.Files, file)
 	}
 	return s, diags
 }
@@ -186,8 +190,11 @@ func filesValue(files []accessory.File) types.List {
 	var elems []attr.Value
 	for _, f := range files {
 		content := types.StringValue(f.Content)
-		if f.Secret {
+		switch {
+		case f.Secret:
 			content = types.StringNull()
+		case f.Seen != accessory.Seen{}:
+			content = types.StringValue(f.Seen.Placeholder())
 		}
 		elems = append(elems, types.ObjectValueMust(fileTypes, map[string]attr.Value{"path": types.StringValue(f.Path),
 			"content": content, "secret_content": types.StringNull(), "mode": types.StringValue(f.Mode), "owner": stringOrNull(f.Owner)}))

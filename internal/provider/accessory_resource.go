@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/attr"
@@ -125,10 +126,34 @@ func (r *accessoryResource) Read(ctx context.Context, req resource.ReadRequest, 
 	}
 	resp.Diagnostics.Append(m.refresh(ctx, keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), o)...)
 	if importing {
+		resp.Diagnostics.Append(r.importFiles(ctx, server, &m)...)
 		warnLosses(&resp.Diagnostics, o.Current.ContainerName()+" on "+server, o.Losses())
 	}
 	m.describe()
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+}
+
+// importFiles takes over the content of the files that this provider made, and
+// says which others have to be filled in.
+func (r *accessoryResource) importFiles(ctx context.Context, server string, m *accessoryModel) diag.Diagnostics {
+	spec, diags := m.spec(ctx)
+	files, err := accessory.ReadFiles(ctx, r.deps.fleet.Server(server), spec.Files)
+	if err != nil {
+		r.deps.addError(&diags, "read the files of "+m.full(), server, err)
+		return diags
+	}
+	var unseen []string
+	for _, f := range files {
+		if f.Seen != (accessory.Seen{}) {
+			unseen = append(unseen, fmt.Sprintf("- %s: ssh %s cat %s", f.Path, server, f.Seen.Local))
+		}
+	}
+	if len(unseen) > 0 {
+		diags.AddAttributeWarning(path.Root("files"), "Files whose content has to be filled in",
+			"They may hold secrets, so that their content is not in the state. Until the configuration has it, as content with the same text, a plan refuses them; the container goes on with them as they are:\n"+strings.Join(unseen, "\n"))
+	}
+	m.Files = filesValue(files)
+	return diags
 }
 
 func (r *accessoryResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {

@@ -158,6 +158,9 @@ func (m *proxyRouteModel) take(ctx context.Context, r, prior proxy.Route) diag.D
 	}
 	if differs("path_prefixes", m.PathPrefixes) {
 		m.PathPrefixes = stringsValue(r.PathPrefixes)
+		if len(r.PathPrefixes) == 0 { // kamal-proxy's word for all
+			m.PathPrefixes = defaultPathPrefixes
+		}
 	}
 	if differs("strip_path_prefix", m.StripPathPrefix) {
 		m.StripPathPrefix = types.BoolValue(r.StripPathPrefix)
