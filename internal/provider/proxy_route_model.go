@@ -202,7 +202,7 @@ func (m *proxyRouteModel) setInstances(r proxy.Route, observed map[string]*proxy
 	}
 	for server, i := range observed {
 		elems[server] = types.ObjectValueMust(routeInstanceTypes, map[string]attr.Value{
-			"target": types.StringValue(i.Target), "state": types.StringValue(i.State.String()), "machine_id": types.StringValue(i.Machine),
+			"target": types.StringValue(i.Shown()), "state": types.StringValue(i.State.String()), "machine_id": types.StringValue(i.Machine),
 			"drift": stringsValue(i.Drift(r)),
 		})
 	}

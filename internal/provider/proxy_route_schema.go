@@ -125,7 +125,7 @@ func proxyRouteAttributes() map[string]schema.Attribute {
 		"instances": schema.MapNestedAttribute{Computed: true,
 			MarkdownDescription: "What there is, by server.",
 			NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
-				"target":     schema.StringAttribute{Computed: true, MarkdownDescription: "The container that gets the requests, as `ID:PORT`."},
+				"target":     schema.StringAttribute{Computed: true, MarkdownDescription: "What gets the requests: `SERVICE:PORT` for the service's running container, whichever that is, else kamal-proxy's own word, `ID:PORT`."},
 				"state":      schema.StringAttribute{Computed: true, MarkdownDescription: "`running`, `stopped` (maintenance) or `paused` (by hand)."},
 				"machine_id": schema.StringAttribute{Computed: true, MarkdownDescription: "The machine, whatever it is called."},
 				"drift": schema.ListAttribute{Computed: true, ElementType: types.StringType,

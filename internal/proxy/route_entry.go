@@ -22,9 +22,21 @@ type Instance struct {
 	Target string
 	// Stray says that the traffic doesn't go to one running container.
 	Stray bool
+	// Own says that it goes to one of the service's own, by its labels.
+	Own   bool
 	State PauseState
 	// Machine is the server's machine-id.
 	Machine string
+}
+
+// Shown is the target for the state: as "SERVICE:PORT" where it is the service's
+// running container, whichever that is now. A deploy of the role moves the
+// traffic, and is no change of the route.
+func (i *Instance) Shown() string {
+	if _, port, ok := strings.Cut(i.Target, ":"); ok && i.Own && !i.Stray {
+		return i.Route.Service + ":" + port
+	}
+	return i.Target
 }
 
 // Drift names what isn't as r says.
@@ -85,9 +97,11 @@ func (e *Entry) instance(snap *fleet.Snapshot) *Instance {
 	c := e.container(snap)
 	i.Stray = c == nil || !c.Running()
 	if c != nil {
-		if r, ok := roleOf(*c); ok {
+		r, ok := roleOf(*c)
+		if ok {
 			i.Route.App = r.App()
 		}
+		i.Own = ok && r.Prefix() == e.Name || c.Labels()[kamal.LabelService] == e.Name
 	}
 	return i
 }

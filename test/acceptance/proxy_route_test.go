@@ -54,7 +54,7 @@ func TestRouteIsCreatedChangedMendedAndRemoved(t *testing.T) {
 	wantVersion(t, a, "http://shop.example.com/", "v1")
 	wantVersion(t, b, "http://shop.example.com/", "v1")
 	for _, s := range []*testbed.Server{a, b} {
-		if got := dig(w.State(route), "instances", s.Address, "target"); got != ids[s.Address]+":3000" {
+		if got := dig(w.State(route), "instances", s.Address, "target"); got != "shop-web:3000" {
 			t.Errorf("target on %s: %v", s.Name, got)
 		}
 	}

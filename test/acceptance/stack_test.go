@@ -65,6 +65,10 @@ func TestStackIsReplacedAndShrinks(t *testing.T) {
 		w.Apply("-replace=" + address)
 		serves()
 	}
+	// That the traffic follows a new container is no drift of the route.
+	if r := w.run("plan", "-refresh-only", "-detailed-exitcode", "-no-color"); r.code != 0 {
+		t.Errorf("a refresh after the apply finds something (exit code %d)", r.code)
+	}
 	if out := w.Apply(`-replace=kamal_proxy.web["` + a.Address + `"]`); !says(out, "Nothing serves these apps on "+a.Address+" any more") || !says(out, "shop-web") {
 		t.Errorf("no warning that a service went with kamal-proxy:\n%s", out)
 	}
