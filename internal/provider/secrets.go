@@ -29,7 +29,7 @@ func secretsAttributes() map[string]schema.Attribute {
 				"The variable `NAME_FILE` is set to the file's path, unless `env` sets it. Every user of the container can read the files; on the server only root and the SSH user reach them."},
 		"secrets_version": schema.StringAttribute{Optional: true,
 			MarkdownDescription: "For secrets whose values differ on every run, or may between plan and apply (short-lived tokens): when it is set, only a change of it counts as a change of the secrets. " +
-				"Without it, values that differ on every run are a change in every plan; and where only secrets change, one that becomes another between plan and apply, of those that the plan shows as unchanged, " +
+				"Without it, values that differ on every run are a change in every plan; and one that becomes another between plan and apply, of those that the plan shows as unchanged, " +
 				"makes the apply fail with \"Provider produced inconsistent final plan\" before anything is done to this resource: plan again."},
 		"secret_digests": schema.MapAttribute{Computed: true, ElementType: types.StringType,
 			MarkdownDescription: "A salted digest of each secret that the containers run with, by name, so that a changed secret shows in the plan. " +
@@ -130,12 +130,11 @@ type digestPlan struct {
 }
 
 // planDigests compares the secrets of the configuration with the digests in
-// the state (null for a create). changes says that the plan changes anything
-// else: then all digests are unknown, because a value that comes from an
-// ephemeral source may be another one when the plan is applied, and what was
-// promised must come true. A change of secrets alone names those that change,
-// at a price: the CLI refuses to apply it, and calls that a bug, if one of the
-// others is another one by then. No plan can tell whether it is the first one.
+// the state (null for a create), and names those that change, whatever else does
+// (changes), at a price: the CLI refuses to apply the plan, and calls that a bug,
+// if one of the others is another one by then. No plan can tell whether it is the
+// first one. With a version the values are not compared, and may differ at every
+// deploy: no digest of one is promised.
 func planDigests(set secret.Set, known bool, state types.Map, salt []byte, version, versionBefore types.String, changes bool) digestPlan {
 	if set == nil {
 		if !known {
@@ -153,7 +152,7 @@ func planDigests(set secret.Set, known bool, state types.Map, salt []byte, versi
 		}
 		differ = differ || !same
 		elems[name] = before
-		if !same || changes || !has {
+		if !same || changes && !version.IsNull() {
 			elems[name] = types.StringUnknown()
 		}
 	}

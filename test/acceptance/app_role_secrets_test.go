@@ -85,6 +85,12 @@ func TestAppRoleSecretsArriveAndStayHidden(t *testing.T) {
 	if p.Actions("kamal_app_role.web") != "update" || !says(p.Text, `~ "PASSWORD"`) || says(p.Text, `~ "MASTER_KEY"`) {
 		t.Errorf("plan of a rotation:\n%s", p.Text)
 	}
+	// So it does beside another change.
+	w.Setenv("TF_VAR_image", w.Bed.Image("app:v2"))
+	if p := w.Plan(); !p.Unknown("kamal_app_role.web", "secret_digests", "PASSWORD") || p.Unknown("kamal_app_role.web", "secret_digests", "MASTER_KEY") {
+		t.Errorf("plan of a rotation with another image:\n%s", p.Text)
+	}
+	w.Setenv("TF_VAR_image", w.Bed.Image("app:v1"))
 	second := w.Apply()
 	if got := container("PASSWORD"); got != "r0tated-secret" {
 		t.Errorf("after the rotation: %q", got)

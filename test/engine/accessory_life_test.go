@@ -110,7 +110,7 @@ func TestAccessoryDriftOfEveryAttribute(t *testing.T) {
 		e.s.SSH(e, `docker rm -f shop-db; docker network create other; mkdir -p /srv/conf
 docker run --detach --name shop-db --label service=shop-db --label team=by-hand --label more=by-hand --network other --restart on-failure:3 \
   --env MOOD=other --env PASSWORD=other --publish 0.0.0.0:5433:3000 --volume other-data:/data --volume /srv/conf:/conf \
-  --log-driver json-file --log-opt max-size=1m --memory 64m --cpus 0.25 --shm-size 32m --ulimit nofile=1024 --ulimit nproc=99 --user 1000 \
+  --log-driver json-file --log-opt max-size=1m --memory 64m --cpus 0.25 --shm-size 32m --ulimit nofile=1024 --ulimit nproc=9999 --user 1000 \
   --cap-add SYSLOG --sysctl net.core.somaxconn=256 --tmpfs /elsewhere --add-host other:10.0.0.8 `+a.spec.Image+` app server "by hand"`)
 		e.Cleanup(func() { e.s.SSH(e, "rm -r /srv/conf") })
 		o, p := a.plan()
@@ -126,7 +126,7 @@ docker run --detach --name shop-db --label service=shop-db --label team=by-hand 
 		want.LogDriver, want.LogOptions = "json-file", map[string]string{"max-size": "1m"}
 		want.Memory, want.CPUs = 64<<20, 0.25
 		want.Options = docker.Options{
-			ShmSize: 32 << 20, Ulimits: map[string]string{"nofile": "1024", "nproc": "99"}, User: "1000", CapAdd: []string{"SYSLOG"},
+			ShmSize: 32 << 20, Ulimits: map[string]string{"nofile": "1024", "nproc": "9999"}, User: "1000", CapAdd: []string{"SYSLOG"},
 			Sysctls: map[string]string{"net.core.somaxconn": "256"}, Tmpfs: map[string]string{"/elsewhere": ""}, AddHosts: []string{"other:10.0.0.8"}, Restart: "on-failure:3",
 		}
 		wantSame(e, "what the container shows", fmt.Sprintf("%+v", want), fmt.Sprintf("%+v", accessory.FromContainer(o, a.spec)))
