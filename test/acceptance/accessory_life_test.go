@@ -117,7 +117,7 @@ docker run --detach --name shop-db --label service=shop-db --label team=by-hand 
 		{[]any{"ports", 0}, "0.0.0.0:5433:3000"}, {[]any{"directories"}, nil}, {[]any{"files"}, nil},
 		{[]any{"network"}, "other"}, {[]any{"memory"}, "64m"}, {[]any{"cpus"}, 0.25}, {[]any{"logging", "driver"}, "json-file"}, {[]any{"logging", "options", "max-size"}, "1m"},
 		{[]any{"secrets_as_files"}, nil}, {[]any{"secret_digests", "TOKEN"}, nil},
-		{[]any{"options", "shm_size"}, "32m"}, {[]any{"options", "ulimits", "nofile"}, "1024"}, {[]any{"options", "ulimits", "nproc"}, "99"}, {[]any{"options", "user"}, "1000"},
+		{[]any{"options", "shm_size"}, "32m"}, {[]any{"options", "ulimits", "nofile"}, "1024"}, {[]any{"options", "ulimits", "nproc"}, "9999"}, {[]any{"options", "user"}, "1000"},
 		{[]any{"options", "init"}, false}, {[]any{"options", "read_only"}, false}, {[]any{"options", "cap_add", 0}, "SYSLOG"}, {[]any{"options", "cap_drop"}, nil},
 		{[]any{"options", "sysctls", "net.core.somaxconn"}, "256"}, {[]any{"options", "tmpfs", "/scratch"}, nil}, {[]any{"options", "tmpfs", "/elsewhere"}, ""},
 		{[]any{"options", "add_hosts", 0}, "other:10.0.0.8"}, {[]any{"options", "security_opt"}, nil}, {[]any{"options", "restart"}, "on-failure:3"},
