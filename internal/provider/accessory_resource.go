@@ -127,7 +127,9 @@ func (r *accessoryResource) Read(ctx context.Context, req resource.ReadRequest, 
 	resp.Diagnostics.Append(m.refresh(ctx, keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), o)...)
 	if importing {
 		resp.Diagnostics.Append(r.importFiles(ctx, server, &m)...)
-		warnLosses(&resp.Diagnostics, o.Current.ContainerName()+" on "+server, o.Losses())
+		spec, diags := m.spec(ctx)
+		resp.Diagnostics.Append(diags...)
+		warnLosses(&resp.Diagnostics, o.Current.ContainerName()+" on "+server, o.Losses(spec))
 	}
 	m.describe()
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
