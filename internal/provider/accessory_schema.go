@@ -48,7 +48,7 @@ func accessorySchema(ctx context.Context) schema.Schema {
 			"A change of what the container is made of replaces it: the image is pulled first, the old container is stopped and kept, the new one runs on the same data " +
 			"(anonymous volumes of the image included) and is waited for. If it does not get ready, the old one is put back and started, and the error says so. " +
 			"Between stop and ready nothing answers; `create_before_destroy` is not possible, as there can be one container of the name.",
-		Attributes: attrs,
+		Attributes: withMeanings(attrs),
 		Blocks: map[string]schema.Block{
 			"timeouts": timeouts.Block(ctx, timeouts.Opts{Create: true, Read: true, Update: true, Delete: true,
 				CreateDescription: "Default: `20m`.", ReadDescription: "Default: `2m`.", UpdateDescription: "Default: `20m`.", DeleteDescription: "Default: `10m`."}),

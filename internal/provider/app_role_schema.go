@@ -74,7 +74,7 @@ func appRoleSchema(ctx context.Context) schema.Schema {
 		MarkdownDescription: "One role of one app on all its servers: a container on each, swapped for a new one with no failed request.\n\n" +
 			"Every change but that of a name is an update in place, and the update is the swap. `-replace` removes the containers before it starts new ones; " +
 			"with `create_before_destroy` it is refused, because two objects can't own one role.",
-		Attributes: appRoleAttributes(),
+		Attributes: withMeanings(appRoleAttributes()),
 		Blocks: map[string]schema.Block{
 			"timeouts": timeouts.Block(ctx, timeouts.Opts{Create: true, Read: true, Update: true, Delete: true,
 				CreateDescription: "For the whole roll-out over all servers. Default: `30m`.",

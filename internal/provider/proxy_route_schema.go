@@ -63,7 +63,7 @@ func proxyRouteSchema(ctx context.Context) schema.Schema {
 		MarkdownDescription: "How visitors reach one service through the kamal-proxy of its servers: hosts, paths, TLS, buffering, maintenance. " +
 			"A change of it restarts no container and fails no request; it does end WebSockets, which browsers open anew. " +
 			"What belongs to the container (port, health check, timeouts) comes from its role by `target`.",
-		Attributes: proxyRouteAttributes(),
+		Attributes: withMeanings(proxyRouteAttributes()),
 		Blocks: map[string]schema.Block{
 			"timeouts": timeouts.Block(ctx, timeouts.Opts{Create: true, Read: true, Update: true, Delete: true,
 				CreateDescription: "Default: `10m`.", ReadDescription: "Default: `2m`.",

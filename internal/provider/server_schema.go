@@ -27,7 +27,7 @@ func serverResourceSchema(ctx context.Context) schema.Schema {
 			"If wanted a swap file. Nothing else is installed or changed. It can be created on a fresh server as on one that has long been in use.\n\n" +
 			"A server that still boots is waited for, and so are cloud-init and whoever holds the package manager's lock. A server whose clock is wrong by minutes or whose disk is nearly full is refused before anything is changed.\n\n" +
 			"Destroying it leaves Docker, its containers and everything else on the server as they are, unless `remove_docker_on_destroy` says otherwise.",
-		Attributes: map[string]schema.Attribute{
+		Attributes: withMeanings(map[string]schema.Attribute{
 			"id": schema.StringAttribute{Computed: true, MarkdownDescription: "The same as `server`."},
 			"server": schema.StringAttribute{Required: true, Validators: []validator.String{serverValidator{}},
 				MarkdownDescription: serverDescription + " Another address, user or port of the same machine changes nothing on it. " +
@@ -48,7 +48,7 @@ func serverResourceSchema(ctx context.Context) schema.Schema {
 			"memory":         number("Memory in bytes."),
 			"docker_version": fact("Docker's version: `26.1.5+dfsg1`."),
 			"host_key":       fact("The server's SSH host key, as in `known_hosts`: `ssh-ed25519 AAAA…`."),
-		},
+		}),
 		Blocks: map[string]schema.Block{
 			"timeouts": timeouts.Block(ctx, timeouts.Opts{Create: true, Read: true, Update: true, Delete: true,
 				CreateDescription: "Default: `15m`. Up to ten minutes of it are spent waiting for cloud-init or the package manager.",

@@ -32,7 +32,7 @@ func taskSchema() schema.Schema {
 			"If the connection is lost, the command goes on on the server and the apply waits for it as soon as the server answers again. If the apply itself ends (Ctrl-C, a machine that goes down), the next one finds " +
 			"the command and takes its outcome, and does not start it a second time, unless what it runs or what triggers it has changed since: then it waits for it and runs the new one.\n\n" +
 			"An import says that the command has run, elsewhere or by hand: the apply after it takes the configuration over and runs nothing. Destroying it undoes nothing of what the command has done.",
-		Attributes: attrs,
+		Attributes: withMeanings(attrs),
 	}
 }
 

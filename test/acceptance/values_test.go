@@ -27,6 +27,8 @@ resource "kamal_app_role" "web" {
   image           = "{{image "app:v1"}}"
   command         = ["app", "worker"]
   readiness_delay = "1s"
+  memory          = "256m"
+  options         = { shm_size = "128m", pids_limit = 100 }
   secrets         = var.secrets
   BODY
 }
@@ -54,6 +56,10 @@ func TestValuesThatAreNotThere(t *testing.T) {
 			t.Errorf("%s replaced the container", when)
 		}
 	}
+
+	// Another spelling is no change at all, not even of the state.
+	w.Write("main.tf", strings.NewReplacer("BODY", usual, `"1s"`, `"1000ms"`, `"256m"`, `"268435456"`, `"128m"`, `"131072k"`).Replace(valuesConfig))
+	w.PlanEmpty()
 
 	// Another way to say the same, and what turns out to be nothing.
 	write(`env = { A = "a" }
