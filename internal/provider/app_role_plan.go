@@ -87,10 +87,8 @@ func (m appRoleModel) check(ctx context.Context, diags *diag.Diagnostics) {
 	addRefusal(diags, "A role that docker can't run", spec.Check())
 }
 
-// plannedInstances is what instances will be: the state's where nothing has to
-// be done, else for each server what is known already. Container ids are
-// unknown for all servers then, because a container that dies between plan and
-// apply gets another one too.
+// plannedInstances is what instances will be: the state's on a server where
+// nothing has to be done, else what is known already.
 func (m appRoleModel) plannedInstances(ctx context.Context, state *appRoleModel, secretsDiffer bool) types.Map {
 	unknown := types.MapUnknown(types.ObjectType{AttrTypes: instanceTypes})
 	if m.Servers.IsUnknown() {
@@ -104,6 +102,7 @@ func (m appRoleModel) plannedInstances(ctx context.Context, state *appRoleModel,
 	if state != nil && !secretsDiffer && !m.rollsOut(ctx, *state) {
 		return state.Instances
 	}
+	everywhere := state == nil || secretsDiffer || m.changesContainers(ctx, *state)
 	noDrift := types.ListValueMust(types.StringType, []attr.Value{})
 	elems := map[string]attr.Value{}
 	for _, s := range m.Servers.Elements() {
@@ -112,6 +111,10 @@ func (m appRoleModel) plannedInstances(ctx context.Context, state *appRoleModel,
 		if state != nil {
 			if o, ok := state.Instances.Elements()[name].(types.Object); ok {
 				machine = o.Attributes()["machine_id"]
+				if !everywhere && m.settled(o) {
+					elems[name] = o
+					continue
+				}
 			}
 		}
 		elems[name] = types.ObjectValueMust(instanceTypes, map[string]attr.Value{
@@ -120,6 +123,38 @@ func (m appRoleModel) plannedInstances(ctx context.Context, state *appRoleModel,
 		})
 	}
 	return types.MapValueMust(types.ObjectType{AttrTypes: instanceTypes}, elems)
+}
+
+// settled says that there is nothing to do on a server, as the state tells.
+func (m appRoleModel) settled(instance types.Object) bool {
+	a := instance.Attributes()
+	return a["running"].Equal(types.BoolValue(true)) && a["image"].Equal(m.Image) && !faulty(a["drift"])
+}
+
+// keepPlanned takes over, for the servers of which the plan said that they stay
+// as they are, what it said; it tells of those that are not. planned is the
+// plan's instances, m has those after the apply.
+func (m *appRoleModel) keepPlanned(planned types.Map, diags *diag.Diagnostics) {
+	elems := m.Instances.Elements()
+	for name, v := range planned.Elements() {
+		was, ok := v.(types.Object)
+		if !ok || was.IsUnknown() || was.Attributes()["container"].IsUnknown() {
+			continue
+		}
+		is, has := elems[name].(types.Object)
+		if has && is.Attributes()["container"].Equal(was.Attributes()["container"]) && is.Attributes()["running"].Equal(was.Attributes()["running"]) {
+			elems[name] = was
+			continue
+		}
+		now := "it is gone"
+		if has {
+			now = "it is container " + is.Attributes()["container"].(types.String).ValueString()
+		}
+		diags.AddError("Changed since the plan: "+m.role().Prefix()+" on "+name,
+			"The plan left it as it was, container "+was.Attributes()["container"].(types.String).ValueString()+"; now "+now+
+				".\n\nRunning now: what the state has, which was seen at the end of this apply.\n\nWhat to do: plan again.")
+	}
+	m.Instances = types.MapValueMust(types.ObjectType{AttrTypes: instanceTypes}, elems)
 }
 
 // rollsOut says that an apply has something to do on a server: the
@@ -135,11 +170,7 @@ func (m appRoleModel) rollsOut(ctx context.Context, state appRoleModel) bool {
 	}
 	for _, s := range servers {
 		o, ok := state.Instances.Elements()[s.(types.String).ValueString()].(types.Object)
-		if !ok {
-			return true
-		}
-		a := o.Attributes()
-		if !a["running"].Equal(types.BoolValue(true)) || !a["image"].Equal(m.Image) || faulty(a["drift"]) {
+		if !ok || !m.settled(o) {
 			return true
 		}
 	}

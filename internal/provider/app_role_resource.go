@@ -235,7 +235,9 @@ func (r *appRoleResource) Update(ctx context.Context, req resource.UpdateRequest
 		resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
 		return
 	}
+	planned := plan.Instances
 	plan.setInstances(report.Instances)
+	plan.keepPlanned(planned, &resp.Diagnostics)
 	plan.SecretDigests = digestsOf(keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), spec.Secrets)
 	keepGiven(ctx, spec.Secrets, resp.Private, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, plan)...)

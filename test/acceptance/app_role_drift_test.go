@@ -20,7 +20,7 @@ func TestAppRoleDriftIsShownAndMended(t *testing.T) {
 	t.Parallel()
 	s := bed(t).Warm(t, oldest)
 	w := newWorkspace(t, s)
-	w.Write("main.tf", `
+	const config = `
 resource "kamal_app_role" "web" {
   service = "shop"
   servers = {{servers}}
@@ -29,7 +29,8 @@ resource "kamal_app_role" "web" {
 
   readiness_delay = "1s"
 }
-`)
+`
+	w.Write("main.tf", config)
 	w.Apply()
 
 	s.SSH(t, "docker stop --time 1 shop-web-v1")
@@ -62,7 +63,7 @@ resource "kamal_app_role" "web" {
 	if want := []string{"cpus", "env", "instances", "labels", "memory", "volumes"}; p.Actions(web) != "update" || !slices.Equal(p.Changed(web), want) {
 		t.Errorf("plan after a replacement by hand changes %q, want %q:\n%s", p.Changed(web), want, p.Text)
 	}
-	if p.Before(web, "env", "GREETING") != "other" || p.After(web, "env", "GREETING") != "hello world" || p.Before(web, "memory") != "67108864" {
+	if p.Before(web, "env", "GREETING") != "other" || p.After(web, "env", "GREETING") != "hello world" || p.Before(web, "memory") != "64m" {
 		t.Errorf("plan after a replacement by hand: %s", p.Text)
 	}
 	w.Apply()
@@ -87,4 +88,21 @@ resource "kamal_app_role" "web" {
 		t.Errorf("plan without the network: %s", p.Text)
 	}
 	w.Apply()
+
+	// A server more: the plan promises that the other stays as it is, and where
+	// that does not come true the apply says so, with what is there in the state.
+	other := bed(t).Warm(t, newest)
+	w.Servers = append(w.Servers, other)
+	w.Write("main.tf", config)
+	p = w.Plan()
+	if p.Unknown(web, "instances", s.Address, "container") || !p.Unknown(web, "instances", other.Address, "container") {
+		t.Errorf("plan of a server more:\n%s", p.Text)
+	}
+	before := w.container(web, s)
+	s.SSH(t, "docker rm --force shop-web-v1")
+	w.fails(w.run("apply", "-no-color", p.File), []string{"Changed since the plan: shop-web on " + s.Address, "The plan left it as it was, container " + before})
+	if now := w.container(web, s); now == before || w.container(web, other) == "" {
+		t.Errorf("in the state: %s, %s", now, w.container(web, other))
+	}
+	w.PlanEmpty()
 }
