@@ -97,9 +97,8 @@ func optionsAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "Limit of processes and threads. Default: none."},
 		"dns":                list("Name servers that the container asks, in this order: `[\"10.0.0.2\"]`.", addressValidator{}),
 		"memory_reservation": text("Memory that the container keeps when the server runs out of it: `256m`. At most `memory`.", memoryValidator{}),
-		"memory_swap": text("Memory and swap together: `1g`, or `-1` for as much swap as there is. Needs `memory`. Default: twice the memory.",
-			stringvalidator.Any(stringvalidator.OneOf("-1"), memoryValidator{})),
-		"stop_signal": text("Signal that asks the container to end: `SIGQUIT`. Default: the image's, else SIGTERM.", matches(signalPattern, "must be the name of a signal, as in SIGQUIT")),
+		"memory_swap":        text("Memory and swap together: `1g`, or `-1` for as much swap as there is. Needs `memory`. Default: twice the memory.", swapValidator{}),
+		"stop_signal":        text("Signal that asks the container to end: `SIGQUIT`. Default: the image's, else SIGTERM.", matches(signalPattern, "must be the name of a signal, as in SIGQUIT")),
 		"restart": text("When Docker starts the container again: `no`, `always`, `unless-stopped`, `on-failure[:times]`. Default: `unless-stopped`, Kamal's.",
 			matches(restartPattern, "must be no, always, unless-stopped or on-failure[:times]")),
 	}
@@ -170,5 +169,18 @@ func (v addressValidator) ValidateString(_ context.Context, req validator.String
 	}
 	if a, err := netip.ParseAddr(given); err != nil || a.String() != given {
 		resp.Diagnostics.AddAttributeError(req.Path, "Invalid address", fmt.Sprintf("Attribute %s: %q is no IP address, or not in its shortest form.", req.Path, given))
+	}
+}
+
+// swapValidator accepts an amount of memory, and -1 for no limit.
+type swapValidator struct{}
+
+func (swapValidator) Description(context.Context) string { return `an amount of memory, or "-1"` }
+
+func (v swapValidator) MarkdownDescription(ctx context.Context) string { return v.Description(ctx) }
+
+func (swapValidator) ValidateString(ctx context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	if req.ConfigValue.ValueString() != "-1" {
+		memoryValidator{}.ValidateString(ctx, req, resp)
 	}
 }

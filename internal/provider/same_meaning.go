@@ -3,7 +3,6 @@ package provider
 import (
 	"context"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/docker/go-units"
@@ -72,11 +71,7 @@ func meaningOf(validators []validator.String) func(string) string {
 		switch v.(type) {
 		case durationValidator:
 			return durationMeaning
-		case memoryValidator:
-			return sizeMeaning
-		}
-		// memory_swap is one of a size and -1.
-		if strings.Contains(v.Description(context.Background()), memoryValidator{}.Description(context.Background())) {
+		case memoryValidator, swapValidator:
 			return sizeMeaning
 		}
 	}
