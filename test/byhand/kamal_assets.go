@@ -25,7 +25,7 @@ if [ -n "$old" ]; then
   cp -rnT $assets/extracted/web-$version $assets/volumes/web-$old || true ; cp -rnT $assets/extracted/web-$old $assets/volumes/web-$version || true
 fi
 set -e
-! docker container inspect $name >/dev/null 2>&1 || docker rename $name ${name}_replaced_0123456789abcdef
+! docker container inspect $name >/dev/null 2>&1 || docker rename $name ${name}_replaced_$(od -An -N8 -tx1 /dev/urandom | tr -d ' ')
 mkdir -p .kamal/apps/shop/env/roles; echo > .kamal/apps/shop/env/roles/web.env
 new=$(docker run --detach --restart unless-stopped --name $name --network kamal --hostname `+s.Address+`-0123456789ab \
   --env KAMAL_CONTAINER_NAME="$name" --env KAMAL_VERSION="$version" --env KAMAL_HOST="`+s.Address+`" \
