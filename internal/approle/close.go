@@ -64,6 +64,7 @@ func (r *rollout) addUndo(b *fleet.Batch, s *site) {
 		Script: "ids=$(" + sshexec.Join("docker", "ps", "--all", "--quiet", "--filter", "label="+kamal.LabelRun+"="+r.fleet.Run,
 			"--filter", "name=^"+s.plan.Name+"$") + `) || exit; [ -z "$ids" ] || docker rm --force $ids`})
 	s.addRemoveMount(b)
+	r.addRemoveAssets(b, s, s.currentAssets(r.Spec.Role))
 	b.Add("mark", kamal.RemoveMark(MarkKind, r.Spec.Role.Prefix()))
 	if s.have.Current == nil && len(s.have.SecretNames) == 0 {
 		r.addRemoveFiles(b) // nobody had any before
@@ -206,7 +207,7 @@ func (r *rollout) removeFrom(ctx context.Context, s *site) error {
 	}
 	b := fleet.NewBatch("remove the role")
 	b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
-	r.addRemove(b, list, len(others) == 0)
+	r.addRemove(b, s, list, len(others) == 0)
 	b.Add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
 	res, err := s.server.Change(ctx, b.Call)
 	if err == nil {
@@ -279,7 +280,7 @@ func (r *rollout) leave(ctx context.Context, s *site) error {
 			b.Add("drain", proxy.ChangeSteps(s.have.Snapshot.Proxy.Sum, "drain and remove the service "+service+" at kamal-proxy",
 				proxy.StopArgv(service, r.Spec.DrainTimeout, ""), proxy.RemoveArgv(service))...)
 		}
-		r.addRemove(b, s.have.all(), true)
+		r.addRemove(b, s, s.have.all(), true)
 		b.Add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
 		res, err := s.server.Change(ctx, b.Call)
 		if err != nil {
@@ -302,7 +303,7 @@ func (r *rollout) leave(ctx context.Context, s *site) error {
 }
 
 // addRemove stops and removes containers, and with them the role's files and mark where nobody else needs them.
-func (r *rollout) addRemove(b *fleet.Batch, list []docker.Container, files bool) {
+func (r *rollout) addRemove(b *fleet.Batch, s *site, list []docker.Container, files bool) {
 	var ids []string
 	for _, c := range list {
 		if c.Running() {
@@ -317,6 +318,7 @@ func (r *rollout) addRemove(b *fleet.Batch, list []docker.Container, files bool)
 	if !files {
 		return
 	}
+	r.addRemoveAssets(b, s, "")
 	r.addRemoveFiles(b)
 	b.Add("mark", kamal.RemoveMark(MarkKind, r.Spec.Role.Prefix()))
 	b.Add("audit", r.audit("Removed app"))

@@ -17,8 +17,12 @@ func (o Observed) view(volumes []string) workload.View {
 		v.Container = *o.Current
 		v.SecretNames = o.Snapshot.SecretNames(v.Container)
 		for _, bind := range workload.Binds(v.Container) {
-			if !assetVolume(bind) || slices.Contains(volumes, bind) {
+			_, assets, isAssets := cutAssets(o.Role, bind)
+			switch {
+			case slices.Contains(volumes, bind) || !ownVolume(bind):
 				v.Volumes = append(v.Volumes, bind)
+			case isAssets:
+				v.AssetPath = assets
 			}
 		}
 	}

@@ -74,8 +74,8 @@ func TestImportTakesWhatTheUserSetAndNotWhatDockerAdds(t *testing.T) {
 		is.LogDriver != "json-file" || !maps.Equal(is.LogOptions, spec.LogOptions) || is.Memory != spec.Memory || is.CPUs != spec.CPUs {
 		t.Errorf("%+v", is)
 	}
-	if !slices.Equal(is.Volumes, slices.Sorted(slices.Values(spec.Volumes))) {
-		t.Errorf("volumes %q", is.Volumes)
+	if !slices.Equal(is.Volumes, slices.Sorted(slices.Values(spec.Volumes))) || is.AssetPath != "/public/assets" {
+		t.Errorf("volumes %q, assets at %q", is.Volumes, is.AssetPath)
 	}
 
 	plain := Spec{Spec: workload.Spec{Image: repository + ":v3", LogDriver: "json-file"}, Role: spec.Role}
@@ -169,19 +169,65 @@ func TestDiffersSeesAContainerOutsideKamalsNetwork(t *testing.T) {
 	}
 }
 
-// Kamal's asset bridge mounts a volume that no configuration has.
-func TestKamalsAssetVolumesAreNoDrift(t *testing.T) {
+// A volume that Kamal's asset bridge mounts is the asset path, of whatever
+// user's home and whatever version.
+func TestAssetPath(t *testing.T) {
 	t.Parallel()
-	const asset = "/home/deploy/.kamal/apps/shop/assets/volumes/web-v2:/public/assets:ro"
-	w := newWorld()
-	w.run(wanted(), func(c *docker.Container) { c.HostConfig.Binds = append([]string{asset}, c.HostConfig.Binds...) })
-	o := w.look(t, wanted().Role, "")
-	if d := wanted().Differs(o); len(d) > 0 {
-		t.Errorf("differs in %q", d)
+	const volume = "/home/deploy/.kamal/apps/shop/assets/volumes/web-v1:/public/assets"
+	bridged := func(assetPath string) func(*Spec) { return func(s *Spec) { s.AssetPath = assetPath } }
+	for name, tt := range map[string]struct {
+		bind   string // of the container
+		change func(*Spec)
+		shows  string // the asset path, for a configuration with what change does
+		drift  bool
+	}{
+		"as configured":                    {volume, bridged("/public/assets"), "/public/assets", false},
+		"spelled in another way":           {volume, bridged("/public/assets/"), "/public/assets/", false},
+		"with options":                     {volume + ":ro", bridged("/public/assets:ro"), "/public/assets:ro", false},
+		"with a slash, on the server":      {volume + "/:ro", bridged("/public/assets:ro"), "/public/assets:ro", false},
+		"without its options":              {volume, bridged("/public/assets:ro"), "/public/assets", true},
+		"at another path":                  {volume, bridged("/public/packs"), "/public/assets", true},
+		"without its mount":                {"", bridged("/public/assets"), "", true},
+		"not in the configuration":         {volume, nil, "/public/assets", true},
+		"of another role":                  {strings.Replace(volume, "web-v1", "jobs-v1", 1), bridged("/public/assets"), "", true},
+		"of another app":                   {strings.Replace(volume, "shop", "blog", 1), bridged("/public/assets"), "", true},
+		"not of a directory of Kamal's":    {strings.Replace(volume, "volumes", "extracted", 1), bridged("/public/assets"), "", true},
+		"a volume that somebody asked for": {volume, func(s *Spec) { s.Volumes = append(s.Volumes, volume) }, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.run(wanted(), func(c *docker.Container) {
+				if tt.bind != "" {
+					c.HostConfig.Binds = append([]string{tt.bind}, c.HostConfig.Binds...)
+				}
+			})
+			spec := wanted()
+			if tt.change != nil {
+				tt.change(&spec)
+			}
+			o := w.look(t, spec.Role, "")
+			if got := FromContainer(o, spec).AssetPath; got != tt.shows {
+				t.Errorf("shows %q", got)
+			}
+			var want []string
+			if tt.drift {
+				want = []string{"asset_path"}
+			}
+			if d := spec.Differs(o); !slices.Equal(d, want) {
+				t.Errorf("differs in %q", d)
+			}
+		})
 	}
-	own := wanted(func(s *Spec) { s.Volumes = append(s.Volumes, asset) })
-	if d := own.Differs(o); len(d) > 0 {
-		t.Errorf("with the volume in the configuration: %q", d)
+
+	// What a new container mounts.
+	spec := wanted(bridged("/public/assets:ro"))
+	spec.Role.Destination = "staging"
+	run := spec.run("10.0.0.1", "/home/deploy", "shop-web-staging-v2", "0123456789ab", thisRun, secret.Mount{})
+	if want := "/home/deploy/.kamal/apps/shop-staging/assets/volumes/web-v2:/public/assets:ro"; !slices.Contains(run.Volumes, want) {
+		t.Errorf("mounts %q", run.Volumes)
+	}
+	if err := wanted(bridged("/data/"), func(s *Spec) { s.Boot.StopFirst = true }).Check(); err == nil {
+		t.Error("a volume at the asset path is not refused")
 	}
 }
 

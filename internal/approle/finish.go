@@ -141,7 +141,7 @@ func (r *rollout) note(s *site, b *fleet.Batch, res *sshexec.Result) {
 	if err != nil || len(list) != 1 {
 		return
 	}
-	have := Observed{Server: s.name, Current: &list[0], Image: s.imageOf(r.Spec), Snapshot: s.have.Snapshot}
+	have := Observed{Server: s.name, Role: r.Spec.Role, Current: &list[0], Image: s.imageOf(r.Spec), Snapshot: s.have.Snapshot}
 	in, ok := have.Instance(r.Spec, nil)
 	if !ok {
 		return
@@ -173,6 +173,14 @@ func (r *rollout) addClosing(b *fleet.Batch, s *site) {
 // good deploy.
 func (r *rollout) addPrune(b *fleet.Batch, s *site) {
 	ids, refs := prunable(r.Spec, s.have, s.plan)
+	assets := s.currentAssets(r.Spec.Role)
+	if s.plan.Swap {
+		assets = ""
+	}
+	if s.plan.Swap && r.Spec.AssetPath != "" {
+		assets = r.Spec.assetsName()
+	}
+	r.addRemoveAssets(b, s, assets)
 	r.addRemoveMounts(b, s, slices.DeleteFunc(s.have.all(), func(c docker.Container) bool {
 		return slices.Contains(ids, c.ID) || s.plan.removes(c.ID)
 	}))

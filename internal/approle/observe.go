@@ -19,6 +19,7 @@ const MarkKind = "role"
 // Observed is what is there of a role on one server.
 type Observed struct {
 	Server string
+	Role   kamal.Role
 	// Current is the container that is the role: the running one that the
 	// proxy sends traffic to, else the running one that the state knows (a
 	// newer one may be what a run that died left half-booted), else the newest
@@ -42,7 +43,7 @@ type Observed struct {
 // Observe finds a role in a snapshot. recorded is the id of the container that
 // the state knows, or "".
 func Observe(snap *fleet.Snapshot, role kamal.Role, recorded string) (Observed, error) {
-	o := Observed{Server: snap.Server, Snapshot: snap, Mark: snap.Mark(MarkKind, role.Prefix())}
+	o := Observed{Server: snap.Server, Role: role, Snapshot: snap, Mark: snap.Mark(MarkKind, role.Prefix())}
 	if snap.Proxy.Container != nil {
 		entries, err := proxy.ParseState(snap.Proxy.State)
 		if err != nil {

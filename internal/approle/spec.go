@@ -4,6 +4,7 @@
 package approle
 
 import (
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -107,6 +108,14 @@ func (s Spec) Check() error {
 			Why: "two containers can't have one port of the server, so that the new one can't start while the old one serves: " +
 				`with ports, boot.order must be "stop_first". kamal-proxy needs no published port`}
 	}
+	if s.AssetPath != "" {
+		target, _, _ := strings.Cut(s.AssetPath, ":")
+		for i, v := range s.Volumes {
+			if parts := strings.Split(v, ":"); len(parts) > 1 && path.Clean(parts[1]) == path.Clean(target) {
+				return &docker.Refusal{Attribute: "volumes", Index: i, Why: "asset_path mounts a volume at " + target + " already"}
+			}
+		}
+	}
 	return s.Spec.Check()
 }
 
@@ -157,6 +166,9 @@ func (s Spec) run(address, home, name, random, runID string, mount secret.Mount)
 	if !mount.Empty() {
 		volumes = append(volumes, mount.Bind(home))
 	}
+	if s.AssetPath != "" {
+		volumes = append(volumes, s.assetsBind(home))
+	}
 	labels := map[string]string{kamal.LabelRun: runID}
 	for k, v := range s.Labels {
 		labels[k] = v
@@ -169,5 +181,5 @@ func (s Spec) run(address, home, name, random, runID string, mount secret.Mount)
 	return run
 }
 
-// assetVolume says that a volume is one that Kamal mounts for asset bridging.
-func assetVolume(bind string) bool { return strings.Contains(bind, "/"+kamal.Dir+"/apps/") }
+// ownVolume says that a volume is of Kamal's directories: assets, or secrets as files.
+func ownVolume(bind string) bool { return strings.Contains(bind, "/"+kamal.Dir+"/apps/") }

@@ -49,6 +49,9 @@ func (r *rollout) prepare(ctx context.Context, s *site) error {
 // the new container.
 func (r *rollout) swap(ctx context.Context, s *site) error {
 	ip, err := r.start(ctx, s)
+	if err != nil && !s.started {
+		return err
+	}
 	if err != nil {
 		return r.abandon(ctx, s, err, Probe{})
 	}
@@ -73,6 +76,7 @@ func (r *rollout) start(ctx context.Context, s *site) (string, error) {
 	role, spec := r.Spec.Role, r.Spec
 	b := fleet.NewBatch("start the new container")
 	b.Add("lock", kamal.HoldsLock(role.App(), r.fleet.Run))
+	r.addAssets(b, s)
 	if r.Create {
 		b.Add("mark", kamal.WriteMark(r.mark(kamal.MarkCreating)))
 	}
@@ -103,6 +107,10 @@ func (r *rollout) start(ctx context.Context, s *site) (string, error) {
 	s.started = true
 	res, err := s.server.Change(ctx, b.Call)
 	if err != nil {
+		return "", err
+	}
+	if err := r.assetsFailed(b, res, s); err != nil {
+		s.started = false
 		return "", err
 	}
 	if b.Done(res, "run") {

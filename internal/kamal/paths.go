@@ -16,6 +16,14 @@ func AppDir(app string) string { return ".kamal/apps/" + app }
 // app exec` fails.
 func RoleEnvFile(r Role) string { return AppDir(r.App()) + "/env/roles/" + r.Role + ".env" }
 
+// AssetsDir holds the assets of an app's roles: for each version of a role
+// extracted/ROLE-VERSION, its own ones, and volumes/ROLE-VERSION, which its
+// containers mount and which has those of the version before and after too.
+func AssetsDir(app string) string { return AppDir(app) + "/assets" }
+
+// AssetsName is the name of a version's directories in those of AssetsDir.
+func AssetsName(r Role, version string) string { return r.Role + "-" + version }
+
 // LockDir is the directory that is the lock: .kamal/lock-APP.
 func LockDir(app string) string { return ".kamal/lock-" + app }
 

@@ -25,6 +25,7 @@ type appRoleModel struct {
 	Role             types.String   `tfsdk:"role"`
 	Destination      types.String   `tfsdk:"destination"`
 	Servers          types.List     `tfsdk:"servers"`
+	AssetPath        types.String   `tfsdk:"asset_path"`
 	Pull             types.String   `tfsdk:"pull"`
 	Secrets          types.Map      `tfsdk:"secrets"`
 	SecretsVersion   types.String   `tfsdk:"secrets_version"`
@@ -104,6 +105,7 @@ func (m appRoleModel) spec(ctx context.Context) (approle.Spec, diag.Diagnostics)
 			diags.Append(o.As(ctx, into, basetypes.ObjectAsOptions{})...)
 		}
 	}
+	container.AssetPath = m.AssetPath.ValueString()
 	as(m.Healthcheck, &health)
 	as(m.Boot, &boot)
 	limit, percent := parseLimit(boot.Limit.ValueString())
@@ -189,6 +191,9 @@ func (m *appRoleModel) refresh(ctx context.Context, salt []byte, seen map[string
 	}
 	agreed := approle.Agreed(prior, slices.Collect(maps.Values(specs)))
 	diags.Append(m.take(ctx, agreed.Spec, prior.Spec)...)
+	if agreed.AssetPath != prior.AssetPath {
+		m.AssetPath = stringOrNull(agreed.AssetPath)
+	}
 
 	var envs []map[string]string
 	instances := map[string]approle.Instance{}

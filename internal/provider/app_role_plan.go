@@ -77,7 +77,7 @@ func (r *appRoleResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 // check refuses, while planning, what docker would refuse and what could never
 // be swapped.
 func (m appRoleModel) check(ctx context.Context, diags *diag.Diagnostics) {
-	for _, v := range []attr.Value{m.Ports, m.Options, m.Memory, m.Boot} {
+	for _, v := range []attr.Value{m.Ports, m.Options, m.Memory, m.AssetPath, m.Boot} {
 		if !fullyKnown(ctx, v) {
 			return
 		}
@@ -180,7 +180,7 @@ func (m appRoleModel) rollsOut(ctx context.Context, state appRoleModel) bool {
 // changesContainers says that the configuration differs in what a container is
 // made of, whatever its spelling.
 func (m appRoleModel) changesContainers(ctx context.Context, state appRoleModel) bool {
-	if !m.known(ctx) {
+	if !m.known(ctx) || m.AssetPath.IsUnknown() {
 		return true
 	}
 	now, diags := m.spec(ctx)

@@ -150,6 +150,11 @@ func appRoleOwnAttributes() map[string]schema.Attribute {
 			Validators: []validator.List{listvalidator.UniqueValues(), listvalidator.ValueStringsAre(portValidator{})},
 			MarkdownDescription: "Published ports, for what does not speak HTTP: `host:container`, `address:host:container`, with `/udp` at the end where it is not TCP. **Without an address the port is bound to 127.0.0.1**. " +
 				"kamal-proxy needs none of them. Old and new container can't have the same port, so that `boot.order` must be `stop_first`: a swap has a gap in which nobody answers."},
+		"asset_path": schema.StringAttribute{Optional: true,
+			Validators: []validator.String{stringvalidator.RegexMatches(assetPathPattern, "must be an absolute path in the container, with options of its mount after a colon if it needs any, as in \"/rails/public/assets\" or \"/rails/public/assets:ro\"")},
+			MarkdownDescription: "Directory of the app's fingerprinted assets in the image, Kamal's `asset_path`: `/rails/public/assets`, or with options of the mount `/rails/public/assets:ro`. " +
+				"Each container mounts a volume there with the assets of its own version, of the one before and, once that is there, of the next, so that pages which one version made find their assets at the other during and after a swap. " +
+				"Directories on the server are Kamal's (`~/.kamal/apps/APP/assets`), and the two tools can take turns. Without it a version has its own assets only."},
 		"options": schema.SingleNestedAttribute{Optional: true, MarkdownDescription: "More of what Docker can set, Kamal's `options`.", Attributes: optionsAttributes()},
 		"stop_timeout": schema.StringAttribute{Optional: true, Validators: []validator.String{durationValidator{Min: time.Second}},
 			MarkdownDescription: "How long the old container may take to end after SIGTERM. Default: Docker's 10 seconds for a role with `app_port`, which has been drained by then; else `drain_timeout`."},

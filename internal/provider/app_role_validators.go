@@ -18,6 +18,7 @@ import (
 var (
 	volumePattern     = regexp.MustCompile(`^([a-zA-Z0-9][a-zA-Z0-9_.-]*|/[^:]*):/[^:]*(:[a-zA-Z,]+)?$`)
 	healthPathPattern = regexp.MustCompile(`^/[^?#\s]*$`)
+	assetPathPattern  = regexp.MustCompile(`^/[^:]*[^/:][^:]*(:[a-zA-Z,]+)?$`)
 	limitPattern      = regexp.MustCompile(`^([1-9][0-9]*|([1-9]|[1-9][0-9]|100)%)$`)
 	// containerTag is what a version may look like: it becomes a part of a container's name.
 	containerTag = regexp.MustCompile(`^[a-zA-Z0-9_.-]+$`)

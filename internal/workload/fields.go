@@ -2,7 +2,9 @@ package workload
 
 import (
 	"maps"
+	"path"
 	"slices"
+	"strings"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
@@ -19,6 +21,8 @@ type View struct {
 	SecretNames []string
 	// Volumes are the mounts that somebody asked for, as docker takes them.
 	Volumes []string
+	// AssetPath is where a volume with a role's assets is mounted, and how.
+	AssetPath string
 	// OwnEnv and OwnLabel say that a variable or a label is one that its noun,
 	// or Kamal, gives to every container.
 	OwnEnv, OwnLabel func(name string) bool
@@ -145,6 +149,14 @@ var Fields = []Field{
 		func(a, b Spec) bool { return a.Network == b.Network },
 		func(to *Spec, from Spec) { to.Network = from.Network },
 		func(to *Spec, v View, prior Spec) { to.Network = networkOf(v.Container, prior.Network) }},
+	{"asset_path", api("HostConfig.Binds"),
+		func(a, b Spec) bool { return normalMount(a.AssetPath) == normalMount(b.AssetPath) },
+		func(to *Spec, from Spec) { to.AssetPath = from.AssetPath },
+		func(to *Spec, v View, prior Spec) {
+			if to.AssetPath = normalMount(v.AssetPath); to.AssetPath == normalMount(prior.AssetPath) {
+				to.AssetPath = prior.AssetPath
+			}
+		}},
 }
 
 func api(fields ...string) []string { return fields }
@@ -223,6 +235,17 @@ func Binds(c docker.Container) []string {
 		}
 	}
 	return out
+}
+
+// normalMount is a path of a container, with options of its mount or without,
+// in one spelling.
+func normalMount(s string) string {
+	if dir, options, has := strings.Cut(s, ":"); has {
+		return path.Clean(dir) + ":" + options
+	} else if dir != "" {
+		return path.Clean(dir)
+	}
+	return ""
 }
 
 func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }

@@ -41,6 +41,9 @@ type Spec struct {
 	CPUs    float64
 	Options docker.Options
 	Network string
+	// AssetPath is the directory of a role's assets, as Kamal writes it: a path
+	// in the container, and after a colon options of its mount. "" for none.
+	AssetPath string
 }
 
 // EnvSecrets are the secrets that go into the environment.

@@ -56,6 +56,10 @@ var table = map[string]where{
 	"TestRoleStagingBesideProduction":              newest,
 	"TestRoleWhileOthersWorkOnTheServer":           newest,
 	"TestRoleOfTwoRunsAtOnce":                      oldest,
+	"TestRoleAssetsUnderLoad":                      ends,
+	"TestRoleAssetsThatKamalMade":                  newest,
+	"TestRoleAssetsThatFail":                       oldest,
+	"TestRoleAssetsOfAUserWithSudo":                newest,
 
 	// Accessories.
 	"TestAccessoryKeepsItsDataThroughReplacements": ends,
