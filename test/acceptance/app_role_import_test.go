@@ -21,6 +21,7 @@ resource "kamal_app_role" "web" {
   volumes  = ["data:/data", "/srv/up:/up:ro"]
   command  = ["app", "server", "x"]
   memory   = "256m"
+  asset_path = "/public/assets"
   options  = { shm_size = "128m", ulimits = { nofile = "4096:8192" }, init = true }
 }
 `
