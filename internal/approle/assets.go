@@ -82,14 +82,15 @@ func cutAssets(role kamal.Role, bind string) (dir, assetPath string, ok bool) {
 	return dir, assetPath, ok
 }
 
-// assetsOf is the same for what a container mounts; "" where it has no assets.
-func assetsOf(role kamal.Role, c docker.Container) (dir, assetPath string) {
+// assetsOf is the directory of the volume that a container mounts, "" where it
+// has no assets.
+func assetsOf(role kamal.Role, c docker.Container) string {
 	for _, bind := range workload.Binds(c) {
-		if dir, assetPath, ok := cutAssets(role, bind); ok {
-			return dir, assetPath
+		if dir, _, ok := cutAssets(role, bind); ok {
+			return dir
 		}
 	}
-	return "", ""
+	return ""
 }
 
 // addAssets makes the volume of the new container's assets. Nothing else may
@@ -109,7 +110,7 @@ func (r *rollout) addAssets(b *fleet.Batch, s *site) {
 	if old == nil {
 		return
 	}
-	volume, _ := assetsOf(spec.Role, *old)
+	volume := assetsOf(spec.Role, *old)
 	extracted := ""
 	if volume != "" {
 		extracted = path.Join(path.Dir(path.Dir(volume)), "extracted", path.Base(volume))
@@ -145,7 +146,7 @@ func (r *rollout) assetsFailed(b *fleet.Batch, res *sshexec.Result, s *site) err
 // don't tell version v1 of web-admin from version admin-v1 of web.
 func (r *rollout) addRemoveAssets(b *fleet.Batch, s *site, keep string) {
 	role := r.Spec.Role
-	mounts := func(c docker.Container) bool { dir, _ := assetsOf(role, c); return dir != "" }
+	mounts := func(c docker.Container) bool { return assetsOf(role, c) != "" }
 	if r.Spec.AssetPath == "" && !slices.ContainsFunc(s.have.all(), mounts) {
 		return
 	}
@@ -153,7 +154,7 @@ func (r *rollout) addRemoveAssets(b *fleet.Batch, s *site, keep string) {
 	find := []string{"-mindepth", "1", "-maxdepth", "1", "-name", kamal.AssetsName(role, "*")}
 	stay := []string{keep}
 	for _, c := range s.have.Snapshot.Containers {
-		if name, _ := assetsOf(role, c); name != "" && !role.Owns(c.ContainerName(), c.Labels()) {
+		if name := assetsOf(role, c); name != "" && !role.Owns(c.ContainerName(), c.Labels()) {
 			stay = append(stay, path.Base(name))
 		}
 	}
@@ -173,7 +174,7 @@ func (s *site) currentAssets(role kamal.Role) string {
 	if s.have.Current == nil {
 		return ""
 	}
-	if dir, _ := assetsOf(role, *s.have.Current); dir != "" {
+	if dir := assetsOf(role, *s.have.Current); dir != "" {
 		return path.Base(dir)
 	}
 	return ""
