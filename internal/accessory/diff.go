@@ -36,8 +36,8 @@ func FromContainer(o Observed, prior Spec) Spec {
 }
 
 // Losses are sentences on what somebody gave the container that no attribute
-// holds: the next one will not have it. spec is the state's.
-func (o Observed) Losses(spec Spec) []string { return workload.Losses(o.view(), spec.Spec) }
+// holds: the next one will not have it.
+func (o Observed) Losses() []string { return workload.Losses(o.view()) }
 
 // takeBinds sorts a container's mounts into volumes, directories and files.
 func (s *Spec) takeBinds(o Observed, prior Spec) {

@@ -38,8 +38,8 @@ func FromContainer(o Observed, prior Spec) Spec {
 }
 
 // Losses are sentences on what somebody gave the role's container that no
-// attribute holds: the next one will not have it. spec is the state's.
-func (o Observed) Losses(spec Spec) []string { return workload.Losses(o.view(nil), spec.Spec) }
+// attribute holds: the next one will not have it.
+func (o Observed) Losses() []string { return workload.Losses(o.view(nil)) }
 
 // secretsArrived says that the role's container runs with the spec's secrets.
 func (s Spec) secretsArrived(o Observed) bool {

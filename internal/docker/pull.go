@@ -48,17 +48,14 @@ func (l Logins) ConfigJSON(ref string) (string, error) {
 }
 
 // PullPrelude defines the shell function pull, which pulls the image $1 with
-// the docker config in $2, else with the SSH user's own log-ins, from the
-// server's daemon in any case. The config lives in memory for the length of the
-// pull, readable by its owner only. It needs ClientPrelude.
+// the docker config in $2 (may be empty). The config lives in memory for the
+// length of the pull, readable by its owner only.
 const PullPrelude = `
 pull() {
   if [ -n "$2" ]; then
     DOCKER_CONFIG=$(umask 077; mktemp -d /dev/shm/docker-config.XXXXXX 2>/dev/null || mktemp -d) || return 1
     export DOCKER_CONFIG; trap 'rm -rf "$DOCKER_CONFIG"' EXIT; trap 'exit 143' TERM HUP INT
     (umask 077; printf '%s' "$2" > "$DOCKER_CONFIG/config.json") || return 1
-  else
-    export DOCKER_CONFIG="$KAMAL_DOCKER_CONFIG" DOCKER_CONTEXT=default
   fi
   docker pull -q "$1"
 }

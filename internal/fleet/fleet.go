@@ -135,15 +135,9 @@ func (s *Server) Address() string {
 // HostKey is the host key that the server showed, in known_hosts form; "" before the first connection.
 func (s *Server) HostKey() string { return s.client.HostKey() }
 
-// run runs a call. No script sees how somebody has configured docker's client.
-func (s *Server) run(ctx context.Context, call sshexec.Call) (*sshexec.Result, error) {
-	call.Prelude = docker.ClientPrelude + call.Prelude
-	return s.client.Run(ctx, call)
-}
-
 // Read runs a call that changes nothing on the server.
 func (s *Server) Read(ctx context.Context, call sshexec.Call) (*sshexec.Result, error) {
-	return s.run(ctx, call)
+	return s.client.Run(ctx, call)
 }
 
 // Change runs a call that may change something: the snapshot is dropped, also
@@ -151,7 +145,7 @@ func (s *Server) Read(ctx context.Context, call sshexec.Call) (*sshexec.Result, 
 func (s *Server) Change(ctx context.Context, call sshexec.Call) (*sshexec.Result, error) {
 	s.Changed()
 	defer s.Changed()
-	return s.run(ctx, call)
+	return s.client.Run(ctx, call)
 }
 
 // Changed drops the snapshot.

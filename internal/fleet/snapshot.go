@@ -245,7 +245,7 @@ func (s *Server) Observe(ctx context.Context, call sshexec.Call) (*sshexec.Resul
 
 	call.Prelude = kamal.RunPrelude + StatePrelude + FirewallPrelude + call.Prelude
 	call.Steps = append(append([]sshexec.Step(nil), call.Steps...), observeSteps()...)
-	res, err := s.run(ctx, call)
+	res, err := s.client.Run(ctx, call)
 	if err != nil {
 		return nil, nil, err
 	}

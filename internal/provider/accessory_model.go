@@ -163,7 +163,7 @@ func (m *accessoryModel) refresh(ctx context.Context, salt []byte, o accessory.O
 	}
 	diags.Append(m.takeSpec(ctx, accessory.FromContainer(o, prior), prior)...)
 	if st, ok := o.State(); ok {
-		st.Drift = append(st.Drift, o.Losses(prior)...)
+		st.Drift = append(st.Drift, o.Losses()...)
 		m.setState(st)
 	}
 	m.SecretDigests = seenDigests(salt, names, []map[string]string{o.Snapshot.Secrets(*o.Current)})

@@ -127,9 +127,7 @@ func (r *accessoryResource) Read(ctx context.Context, req resource.ReadRequest, 
 	resp.Diagnostics.Append(m.refresh(ctx, keepSalt(ctx, req.Private, resp.Private, &resp.Diagnostics), o)...)
 	if importing {
 		resp.Diagnostics.Append(r.importFiles(ctx, server, &m)...)
-		spec, diags := m.spec(ctx)
-		resp.Diagnostics.Append(diags...)
-		warnLosses(&resp.Diagnostics, o.Current.ContainerName()+" on "+server, o.Losses(spec))
+		warnLosses(&resp.Diagnostics, o.Current.ContainerName()+" on "+server, o.Losses())
 	}
 	m.describe()
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)

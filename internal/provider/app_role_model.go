@@ -204,7 +204,7 @@ func (m *appRoleModel) refresh(ctx context.Context, salt []byte, seen map[string
 		o := seen[s]
 		envs = append(envs, o.Snapshot.Secrets(*o.Current))
 		in, _ := o.Instance(agreed, agreed.Differs(o))
-		in.Drift = append(in.Drift, o.Losses(agreed)...)
+		in.Drift = append(in.Drift, o.Losses()...)
 		instances[s] = in
 	}
 	m.setInstances(instances)

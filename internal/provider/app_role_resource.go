@@ -357,13 +357,13 @@ func (m *appRoleModel) takeEntry(seen map[string]approle.Observed) {
 // roles are, and sets the order in which such can be swapped.
 func (m *appRoleModel) imported(ctx context.Context, seen map[string]approle.Observed) diag.Diagnostics {
 	var diags diag.Diagnostics
-	spec, d := m.spec(ctx)
-	diags.Append(d...)
 	for _, server := range slices.Sorted(maps.Keys(seen)) {
 		if o := seen[server]; o.Current != nil {
-			warnLosses(&diags, o.Current.ContainerName()+" on "+server, o.Losses(spec))
+			warnLosses(&diags, o.Current.ContainerName()+" on "+server, o.Losses())
 		}
 	}
+	spec, d := m.spec(ctx)
+	diags.Append(d...)
 	if len(spec.Ports) == 0 {
 		return diags
 	}

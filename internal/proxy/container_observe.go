@@ -131,15 +131,6 @@ func (o *ContainerState) readWiring(c *docker.Container, home string) {
 	if c.NetworkSettings == nil || c.NetworkSettings.Networks[kamal.Network] == nil {
 		o.fault("it is not in the network %s", kamal.Network)
 	}
-	var variables []string
-	for name := range c.Env() {
-		if docker.IsClientVariable(name) {
-			variables = append(variables, name)
-		}
-	}
-	if slices.Sort(variables); len(variables) > 0 {
-		o.fault("its environment has %s, from the configuration of the docker client that made it: its health checks go there", strings.Join(variables, ", "))
-	}
 	volume, dir := "", ""
 	for _, m := range c.Mounts {
 		switch m.Destination {

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
 )
 
@@ -28,22 +27,6 @@ type View struct {
 	OwnEnv, OwnLabel func(name string) bool
 	// OwnHostname: its noun gives every container a hostname.
 	OwnHostname bool
-}
-
-// own says that a run of this provider made the container.
-func (v View) own() bool { return v.Container.Labels()[kamal.LabelRun] != "" }
-
-// clientVariables are the names of what a docker client's configuration gave the
-// container, and prior does not have.
-func (v View) clientVariables(prior Spec) []string {
-	var names []string
-	for name, value := range v.Container.Env() {
-		given, inherited := v.Image.Env()[name]
-		if _, wanted := prior.Env[name]; !wanted && docker.IsClientVariable(name) && !(inherited && given == value) {
-			names = append(names, name)
-		}
-	}
-	return sorted(names)
 }
 
 // A Field is one thing that a container is, and the attribute that says so.
@@ -83,18 +66,8 @@ var Fields = []Field{
 			env := v.Container.Env()
 			to.Env = docker.UsersOwn(env, v.Image, (*docker.Image).Env, prior.Env, func(name string) bool {
 				_, hidden := prior.Secrets[name]
-				return hidden || v.OwnEnv(name) || secret.IsFileVariable(name, env[name], v.SecretNames) || docker.IsClientVariable(name)
+				return hidden || v.OwnEnv(name) || secret.IsFileVariable(name, env[name], v.SecretNames)
 			})
-			if !v.own() {
-				return // told as a loss
-			}
-			for _, name := range v.clientVariables(prior) {
-				to.Env = maps.Clone(to.Env)
-				if to.Env == nil {
-					to.Env = map[string]string{}
-				}
-				to.Env[name] = docker.ClientVariable
-			}
 		}},
 	{"labels", api("Config.Labels"),
 		func(a, b Spec) bool { return maps.Equal(a.Labels, b.Labels) },

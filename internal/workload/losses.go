@@ -185,8 +185,8 @@ var losses = []loss{
 }
 
 // Losses are sentences on what somebody gave the container that no attribute
-// holds. wanted is the spec of the state.
-func Losses(v View, wanted Spec) []string {
+// holds.
+func Losses(v View) []string {
 	c := seen{host: v.Container.HostConfig, config: v.Container.Config, image: v.Image, View: v}
 	if c.host == nil || c.config == nil {
 		return nil
@@ -195,9 +195,6 @@ func Losses(v View, wanted Spec) []string {
 		c.networks = v.Container.NetworkSettings.Networks
 	}
 	var out []string
-	if names := v.clientVariables(wanted); len(names) > 0 && !v.own() {
-		out = append(out, lossPrefix+"the variables "+strings.Join(names, ", ")+", from the configuration of the docker client that made it. Put them into env if the app needs them")
-	}
 	for _, l := range losses {
 		if option := l.say(c); option != "" {
 			out = append(out, lossPrefix+option)

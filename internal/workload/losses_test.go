@@ -1,7 +1,6 @@
 package workload
 
 import (
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 )
 
 func none(string) bool { return false }
@@ -62,7 +60,7 @@ func sample(t reflect.Type) reflect.Value {
 
 func TestEachLossIsTold(t *testing.T) {
 	t.Parallel()
-	if got := Losses(plain(), Spec{}); len(got) != 0 {
+	if got := Losses(plain()); len(got) != 0 {
 		t.Errorf("of a plain container: %q", got)
 	}
 	for _, l := range losses {
@@ -78,7 +76,7 @@ func TestEachLossIsTold(t *testing.T) {
 		default:
 			continue // below
 		}
-		if got := Losses(v, Spec{}); len(got) != 1 || !IsLoss(got[0]) {
+		if got := Losses(v); len(got) != 1 || !IsLoss(got[0]) {
 			t.Errorf("%s: %q", l.api, got)
 		}
 	}
@@ -99,7 +97,7 @@ func TestLossesOfNetworks(t *testing.T) {
 	} {
 		v := plain()
 		change(&v)
-		got := Losses(v, Spec{})
+		got := Losses(v)
 		if want == "" && len(got) == 0 {
 			continue
 		}
@@ -110,31 +108,7 @@ func TestLossesOfNetworks(t *testing.T) {
 	// The daemon's own runtime is nobody's wish.
 	v := plain()
 	v.Container.HostConfig.Runtime, v.Defaults.Runtime = "nvidia", "nvidia"
-	if got := Losses(v, Spec{}); len(got) != 0 {
+	if got := Losses(v); len(got) != 0 {
 		t.Errorf("the daemon's runtime: %q", got)
-	}
-}
-
-// What "proxies" in a client's config.json gave a container may hold a password:
-// its value is nowhere. On a container of ours it is a change by hand, else a loss.
-func TestVariablesOfADockerClient(t *testing.T) {
-	t.Parallel()
-	v := plain()
-	v.Container.Config.Env = []string{"A=b", "HTTP_PROXY=http://u:s3cret@proxy:3128", "no_proxy=localhost", "https_proxy=of the image"}
-	v.Image.Config.Env = []string{"https_proxy=of the image"}
-	const loss = "a swap would lose: the variables HTTP_PROXY, no_proxy, from the configuration of the docker client that made it. Put them into env if the app needs them"
-	shown := FromContainer(v, Spec{})
-	if got := Losses(v, Spec{}); !maps.Equal(shown.Env, map[string]string{"A": "b"}) || !slices.Equal(got, []string{loss}) {
-		t.Errorf("of somebody's: %v, losses %q", shown.Env, got)
-	}
-	wanted := Spec{Env: map[string]string{"HTTP_PROXY": "http://u:s3cret@proxy:3128", "no_proxy": "localhost"}}
-	shown = FromContainer(v, wanted)
-	if got := Losses(v, wanted); len(got) > 0 || shown.Env["HTTP_PROXY"] != wanted.Env["HTTP_PROXY"] {
-		t.Errorf("wanted: %v, losses %q", shown.Env, got)
-	}
-	v.Container.Config.Labels = map[string]string{kamal.LabelRun: "run"}
-	shown = FromContainer(v, Spec{Env: map[string]string{"A": "b"}})
-	if want := map[string]string{"A": "b", "HTTP_PROXY": docker.ClientVariable, "no_proxy": docker.ClientVariable}; !maps.Equal(shown.Env, want) || len(Losses(v, Spec{})) > 0 {
-		t.Errorf("of ours: %v, losses %q", shown.Env, Losses(v, Spec{}))
 	}
 }

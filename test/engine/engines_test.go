@@ -130,9 +130,8 @@ var table = map[string]where{
 	"TestDeployLockIsOneOfAll":                                   newest,
 
 	// What Docker's versions say and do.
-	"TestWhatOthersConfiguredReachesNoContainer": ends,
-	"TestAnImageWhoseTagHasMovedOnIsStillSeen":   ends,
-	"TestFreeDiskIsThatWhereDockerKeepsItsData":  ends,
+	"TestAnImageWhoseTagHasMovedOnIsStillSeen":  ends,
+	"TestFreeDiskIsThatWhereDockerKeepsItsData": ends,
 }
 
 // enginesOf are the kinds of servers on which a test runs.

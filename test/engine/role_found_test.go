@@ -34,7 +34,7 @@ func TestRoleThatSomebodyElseMadeKeepsWhatItHas(t *testing.T) {
 		if !shown.Options.Equal(someOptions) || shown.Memory != 256<<20 || !slices.Equal(shown.Ports, []string{"8080:3000"}) {
 			e.Errorf("shows %+v", shown.Spec)
 		}
-		if got, want := o.Losses(r.spec), []string{"a swap would lose: --cpu-shares 512", "a swap would lose: --oom-score-adj 100"}; !slices.Equal(got, want) {
+		if got, want := o.Losses(), []string{"a swap would lose: --cpu-shares 512", "a swap would lose: --oom-score-adj 100"}; !slices.Equal(got, want) {
 			e.Errorf("losses %q", got)
 		}
 
@@ -44,8 +44,8 @@ func TestRoleThatSomebodyElseMadeKeepsWhatItHas(t *testing.T) {
 		r.wantConverged()
 		r.deploy("app:v2")
 		o = r.observe(s.Address)
-		if got := approle.FromContainer(o, r.spec); len(got.Changes(r.spec)) > 0 || !got.Options.Equal(someOptions) || len(o.Losses(r.spec)) > 0 {
-			e.Errorf("the next version differs in %q: %+v, losses %q", got.Changes(r.spec), got.Options, o.Losses(r.spec))
+		if got := approle.FromContainer(o, r.spec); len(got.Changes(r.spec)) > 0 || !got.Options.Equal(someOptions) || len(o.Losses()) > 0 {
+			e.Errorf("the next version differs in %q: %+v, losses %q", got.Changes(r.spec), got.Options, o.Losses())
 		}
 
 		// What somebody changes on it.
@@ -58,7 +58,7 @@ func TestRoleThatSomebodyElseMadeKeepsWhatItHas(t *testing.T) {
 			e.Errorf("mended, it is in %s", got)
 		}
 		s.SSH(e, "docker network connect --alias jobs backend shop-jobs-v2")
-		if got, want := r.observe(s.Address).Losses(r.spec), []string{"a swap would lose: --network backend", "a swap would lose: --network-alias jobs"}; !slices.Equal(got, want) {
+		if got, want := r.observe(s.Address).Losses(), []string{"a swap would lose: --network backend", "a swap would lose: --network-alias jobs"}; !slices.Equal(got, want) {
 			e.Errorf("losses %q", got)
 		}
 		r.wantConverged()
