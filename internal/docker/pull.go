@@ -48,15 +48,23 @@ func (l Logins) ConfigJSON(ref string) (string, error) {
 }
 
 // PullPrelude defines the shell function pull, which pulls the image $1 with
-// the docker config in $2 (may be empty). The config lives in memory for the
-// length of the pull, readable by its owner only.
+// the docker config in $2. The config lives in memory for the length of the
+// pull, readable by its owner only. Where $2 is empty, the log-ins and the
+// credential helpers of the one who logs in on the server count, but not where
+// their docker goes. It needs ClientEnvironment.
 const PullPrelude = `
 pull() {
   if [ -n "$2" ]; then
     DOCKER_CONFIG=$(umask 077; mktemp -d /dev/shm/docker-config.XXXXXX 2>/dev/null || mktemp -d) || return 1
     export DOCKER_CONFIG; trap 'rm -rf "$DOCKER_CONFIG"' EXIT; trap 'exit 143' TERM HUP INT
     (umask 077; printf '%s' "$2" > "$DOCKER_CONFIG/config.json") || return 1
+  else
+    DOCKER_CONFIG=$_kamal_config
+    [ -z "$_kamal_auth" ] || export DOCKER_AUTH_CONFIG="$_kamal_auth"
   fi
+  [ -z "$_kamal_trust" ] || export DOCKER_CONTENT_TRUST="$_kamal_trust"
+  [ -z "$_kamal_notary" ] || export DOCKER_CONTENT_TRUST_SERVER="$_kamal_notary"
+  export DOCKER_CONTEXT=default
   docker pull -q "$1"
 }
 `

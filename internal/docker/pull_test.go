@@ -19,7 +19,8 @@ const stubDocker = `#!/bin/sh
 {
   echo "args: $*"
   echo "config: $DOCKER_CONFIG"
-  [ -z "$DOCKER_CONFIG" ] || {
+  echo "context: $DOCKER_CONTEXT, host: $DOCKER_HOST, trust: $DOCKER_CONTENT_TRUST, auth: $DOCKER_AUTH_CONFIG"
+  [ ! -e "$DOCKER_CONFIG/config.json" ] || {
     echo "directory: $(stat -c %a "$DOCKER_CONFIG")"
     echo "file: $(stat -c %a "$DOCKER_CONFIG/config.json")"
     echo "content: $(cat "$DOCKER_CONFIG/config.json")"
@@ -54,8 +55,8 @@ func startPull(t *testing.T, login string, env ...string) *pulling {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
 	t.Cleanup(cancel)
 	p := &pulling{Cmd: exec.CommandContext(ctx, "/bin/sh", "-s"), record: filepath.Join(dir, "record")}
-	p.Env = append([]string{"PATH=" + dir + ":" + os.Getenv("PATH"), "RECORD=" + p.record, "TMPDIR=" + dir}, env...)
-	p.Stdin = strings.NewReader("LOGIN='" + login + "'\n" + PullPrelude + "\n(\n:\npull registry.example.com/shop:v1 \"$LOGIN\"\n)\nexit $?\n")
+	p.Env = append([]string{"PATH=" + dir + ":" + os.Getenv("PATH"), "RECORD=" + p.record, "TMPDIR=" + dir, "HOME=" + dir}, env...)
+	p.Stdin = strings.NewReader("LOGIN='" + login + "'\n" + ClientEnvironment + PullPrelude + "\n(\n:\npull registry.example.com/shop:v1 \"$LOGIN\"\n)\nexit $?\n")
 	p.Stderr = &p.stderr
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.Start(); err != nil {
@@ -167,13 +168,32 @@ func TestPullRemovesTheLogInWhenItIsCancelled(t *testing.T) {
 	}
 }
 
-func TestPullWithoutALogInUsesTheUsersConfig(t *testing.T) {
+// What the user's registries want counts, where their docker goes does not.
+func TestPullWithoutALogInUsesTheUsersOwn(t *testing.T) {
 	t.Parallel()
-	p := startPull(t, "")
-	if code := p.wait(t); code != 0 {
-		t.Fatalf("exit code %d: %s", code, &p.stderr)
-	}
-	if got := p.seen(t)["config"]; got != "" {
-		t.Errorf("DOCKER_CONFIG is %q", got)
+	theirs := []string{"DOCKER_HOST=tcp://192.0.2.1:2375", "DOCKER_CONTEXT=rootless", "DOCKER_CONTENT_TRUST=1", "DOCKER_AUTH_CONFIG={}"}
+	for _, tt := range []struct {
+		name, login   string
+		env           []string
+		config, other string
+	}{
+		{name: "nothing set", config: "$HOME/.docker", other: "context: default, host: , trust: , auth:"},
+		{name: "all set", env: append(theirs, "DOCKER_CONFIG=/opt/theirs"), config: "/opt/theirs", other: "context: default, host: , trust: 1, auth: {}"},
+		{name: "a log-in goes before theirs", login: login, env: theirs, other: "context: default, host: , trust: 1, auth:"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := startPull(t, tt.login, tt.env...)
+			if code := p.wait(t); code != 0 {
+				t.Fatalf("exit code %d: %s", code, &p.stderr)
+			}
+			seen := p.seen(t)
+			if want := strings.Replace(tt.config, "$HOME", filepath.Dir(p.record), 1); want != "" && seen["config"] != want {
+				t.Errorf("DOCKER_CONFIG is %q, want %q", seen["config"], want)
+			}
+			if got := "context: " + seen["context"]; got != tt.other {
+				t.Errorf("%s, want %s", got, tt.other)
+			}
+		})
 	}
 }

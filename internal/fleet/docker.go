@@ -16,6 +16,10 @@ func (s *Snapshot) NoDocker() *Failure {
 		f.Cause, f.Next = "docker is not installed on the server", "add a kamal_server for it, and take `server` from its `server` attribute, so that it comes first."
 	case !d.Running:
 		f.Cause, f.Next = "docker does not answer: "+d.Failure, "start it (systemctl start docker), or add a kamal_server for the server, and apply again."
+		if d.Elsewhere != "" {
+			f.Next = "let the server's own Docker run it all, at /var/run/docker.sock: this provider works with no other daemon, such as a rootless one." +
+				" Install and start that one; where it runs already, unset the SSH user's DOCKER_HOST and DOCKER_CONTEXT on it (docker context use default), and apply again."
+		}
 	default:
 		return nil
 	}

@@ -137,7 +137,7 @@ func (s *Server) HostKey() string { return s.client.HostKey() }
 
 // Read runs a call that changes nothing on the server.
 func (s *Server) Read(ctx context.Context, call sshexec.Call) (*sshexec.Result, error) {
-	return s.client.Run(ctx, call)
+	return s.send(ctx, call)
 }
 
 // Change runs a call that may change something: the snapshot is dropped, also
@@ -145,6 +145,13 @@ func (s *Server) Read(ctx context.Context, call sshexec.Call) (*sshexec.Result, 
 func (s *Server) Change(ctx context.Context, call sshexec.Call) (*sshexec.Result, error) {
 	s.Changed()
 	defer s.Changed()
+	return s.send(ctx, call)
+}
+
+// send is how every call goes out: its commands are the server's own docker,
+// whatever the one who logs in has set up there.
+func (s *Server) send(ctx context.Context, call sshexec.Call) (*sshexec.Result, error) {
+	call.Environment = docker.ClientEnvironment
 	return s.client.Run(ctx, call)
 }
 

@@ -88,6 +88,7 @@ f clock "$(date +%s)"
 while read -r file type kib _; do case $type in file|partition) f "swap $file" "$kib";; esac; done < /proc/swaps
 [ ! -r /etc/fstab ] || while read -r file _ type _; do case $file in '#'*) ;; *) [ "$type" != swap ] || f "fstab $file" swap;; esac; done < /etc/fstab
 f boot_id "$(cat /proc/sys/kernel/random/boot_id)"
+f elsewhere "$(elsewhere)"
 f home "$PWD"; f user "${KAMAL_USER:-$(id -un)}"
 `
 

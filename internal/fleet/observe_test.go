@@ -493,3 +493,45 @@ func TestRoutesAreEndsACallWhenSomebodyChangedThem(t *testing.T) {
 		t.Errorf("no proxy: exit code %d, %q", code, out)
 	}
 }
+
+// Nothing of ours here, and the SSH user's docker goes to another daemon of the
+// server: what we made may be there.
+func TestSnapshotWhereTheUsersDockerGoesElsewhere(t *testing.T) {
+	t.Parallel()
+	const rootless, tcp = "unix:///run/user/1000/docker.sock (DOCKER_HOST)", "tcp://192.0.2.1:2375 (DOCKER_HOST)"
+	const owned, creating = `0	{"kind":"role","name":"shop-web","state":"owned"}`, `0	{"kind":"role","name":"shop-web","state":"creating"}`
+	for _, tt := range []struct {
+		name, elsewhere, marks string
+		here, down, runs       bool
+	}{
+		{name: "nowhere else, removed by hand", marks: owned, runs: true},
+		{name: "elsewhere, but here", elsewhere: rootless, marks: owned, here: true, runs: true},
+		{name: "elsewhere, and nothing here", elsewhere: rootless, marks: owned},
+		{name: "elsewhere, and nothing made yet", elsewhere: rootless, marks: creating, runs: true},
+		{name: "another machine", elsewhere: tcp, marks: owned, runs: true},
+		{name: "elsewhere, and none runs here", elsewhere: tcp, down: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			steps := observed(t, "26.1.5+dfsg1")
+			steps[stepFacts].Stdout = append(steps[stepFacts].Stdout, []byte("elsewhere\t"+tt.elsewhere+"\n")...)
+			steps[stepMarks].Stdout = []byte(tt.marks)
+			if !tt.here {
+				steps[stepObjects].Stdout = objects("kamal", "[]", "")
+			}
+			if tt.down {
+				steps[stepDocker] = sshexec.StepResult{Ran: true, ExitCode: 1, Stdout: []byte("enabled\n"), Stderr: []byte("Cannot connect")}
+			}
+			snap, err := parseSnapshot("192.0.2.9", steps)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if snap.Docker.Running != tt.runs || (snap.NoDocker() == nil) != tt.runs {
+				t.Errorf("running %t: %s", snap.Docker.Running, snap.Docker.Failure)
+			}
+			if f := snap.NoDocker(); !tt.runs && (!strings.Contains(f.Cause, "own docker goes to "+tt.elsewhere) || !strings.Contains(f.Next, "works with no other daemon")) {
+				t.Errorf("%s\n%s", f.Cause, f.Next)
+			}
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
@@ -20,6 +21,10 @@ func parseSnapshot(server string, steps []sshexec.StepResult) (*Snapshot, error)
 	}
 	s.Facts = parseFacts(string(steps[stepFacts].Stdout))
 	s.Docker = parseDocker(steps[stepDocker])
+	s.Docker.Elsewhere = parseElsewhere(steps[stepFacts])
+	if s.Docker.Installed && !s.Docker.Running && s.Docker.Elsewhere != "" {
+		s.Docker.Failure += "; the SSH user's own docker goes to " + s.Docker.Elsewhere
+	}
 	if free, ok := parseFree(string(steps[stepDocker].Stdout)); ok {
 		s.Facts.DiskFree = free
 	}
@@ -51,7 +56,30 @@ func parseSnapshot(server string, steps []sshexec.StepResult) (*Snapshot, error)
 	if err := parseObjects(steps[stepObjects].Stdout, s); err != nil {
 		return nil, err
 	}
+	if s.heldElsewhere() {
+		s.Docker.Running, s.Containers, s.Images, s.Network, s.Proxy = false, nil, nil, false, Proxy{}
+		s.Docker.Failure = "the server's own Docker has none of what is marked as ours in " + s.Facts.Home + "/" + kamal.MarksDir +
+			", and the SSH user's own docker goes to " + s.Docker.Elsewhere + ", where it may be"
+	}
 	return s, nil
+}
+
+// heldElsewhere says that what we made may be at another daemon of this server,
+// as older builds went to the one that the SSH user's docker goes to: nothing
+// of it is at this one.
+func (s *Snapshot) heldElsewhere() bool {
+	made := slices.ContainsFunc(s.Marks, func(m kamal.Mark) bool { return m.State == kamal.MarkOwned })
+	here := s.Proxy.Container != nil || slices.ContainsFunc(s.Containers, func(c docker.Container) bool { return c.Labels()[kamal.LabelService] != "" })
+	return made && !here && strings.HasPrefix(s.Docker.Elsewhere, "unix://")
+}
+
+func parseElsewhere(facts sshexec.StepResult) string {
+	for line := range strings.Lines(string(facts.Stdout)) {
+		if where, ok := strings.CutPrefix(line, "elsewhere\t"); ok {
+			return strings.TrimSpace(where)
+		}
+	}
+	return ""
 }
 
 func failed(step sshexec.StepResult, server string) error {

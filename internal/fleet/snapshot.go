@@ -71,6 +71,9 @@ type Docker struct {
 	Unit string
 	// Command is dockerd's command line, as it runs or as its unit would start it.
 	Command []string
+	// Elsewhere is the daemon that the SSH user's own docker goes to, and in
+	// brackets what says so; "" where it goes to the server's, as we do.
+	Elsewhere string
 	// Swarm: the daemon is in swarm mode.
 	Swarm bool
 }
@@ -245,7 +248,7 @@ func (s *Server) Observe(ctx context.Context, call sshexec.Call) (*sshexec.Resul
 
 	call.Prelude = kamal.RunPrelude + StatePrelude + FirewallPrelude + call.Prelude
 	call.Steps = append(append([]sshexec.Step(nil), call.Steps...), observeSteps()...)
-	res, err := s.client.Run(ctx, call)
+	res, err := s.send(ctx, call)
 	if err != nil {
 		return nil, nil, err
 	}

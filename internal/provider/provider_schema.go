@@ -73,7 +73,8 @@ func providerSchema() schema.Schema {
 				Optional:   true,
 				Validators: []validator.Map{mapvalidator.KeysAre(registryHostValidator{})},
 				MarkdownDescription: "Log-ins for image registries, by host: `registry.example.com`, `ghcr.io`, `docker.io`. " +
-					"They are used for the length of a pull and never stored on a server.",
+					"They are used for the length of a pull and never stored on a server. " +
+					"At other registries, what the SSH user on the server has counts: `docker login` and credential helpers.",
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 					"username": schema.StringAttribute{Required: true, MarkdownDescription: "User name."},
 					"password": schema.StringAttribute{Required: true, Sensitive: true, MarkdownDescription: "Password or token."},

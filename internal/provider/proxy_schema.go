@@ -59,7 +59,7 @@ func proxyResourceSchema(ctx context.Context) schema.Schema {
 				MarkdownDescription: "Id of the container."},
 			"running": schema.BoolAttribute{Computed: true, MarkdownDescription: "kamal-proxy runs. Where it doesn't, the plan starts it, or boots it anew if its container is gone."},
 			"faults": schema.ListAttribute{Computed: true, ElementType: types.StringType,
-				MarkdownDescription: "In which ways the container differs from the one that Kamal boots, beside the arguments above: a missing volume, another restart policy, an option set by hand. Where there are any, the plan replaces the container."},
+				MarkdownDescription: "In which ways the container differs from the one that Kamal boots, beside the arguments above: a missing volume, another restart policy, an option set by hand, `HTTP_PROXY` and the like in its environment. Where there are any, the plan replaces the container."},
 			"machine_id": schema.StringAttribute{Computed: true, PlanModifiers: []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
 				MarkdownDescription: "Id of the machine that it runs on."},
 		},

@@ -47,6 +47,7 @@ func ObserveContainer(snap *fleet.Snapshot) ContainerState {
 	o.readPorts(c.HostConfig.PortBindings)
 	o.readCommand(c.Config.Cmd)
 	o.readWiring(c, snap.Facts.Home)
+	o.readProxies(c, snap.Image(c.Image))
 	return o
 }
 
@@ -145,6 +146,26 @@ func (o *ContainerState) readWiring(c *docker.Container, home string) {
 	}
 	if dir != appsConfig(home) {
 		o.fault("its directory for certificates and error pages is %q, not %s", dir, appsConfig(home))
+	}
+}
+
+// readProxies finds the proxies that docker's client gave the container by the
+// configuration of whoever ran it: kamal-proxy would ask them whether an app is
+// healthy. What they are is not told: there may be a password in it.
+func (o *ContainerState) readProxies(c *docker.Container, image *docker.Image) {
+	var given map[string]string
+	if image != nil {
+		given = image.Env()
+	}
+	var names []string
+	for name, value := range c.Env() {
+		if was, has := given[name]; docker.IsProxyVariable(name) && !(has && was == value) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	if len(names) > 0 {
+		o.fault("it has %s in its environment, so that it looks for the apps behind another proxy", strings.Join(names, ", "))
 	}
 }
 

@@ -129,6 +129,8 @@ func TestObserveAndPlanContainer(t *testing.T) {
 			faults: []string{`its directory for certificates and error pages is "/home/x/.kamal/proxy/apps-config", not /root/.kamal/proxy/apps-config`}},
 		{name: "HTTP/3 by hand", want: want, is: []string{`"run"]`, `"run", "--http3"]`, `{"80/tcp"`, `{"443/udp": [{"HostPort": "443"}], "80/tcp"`}, action: Replace,
 			faults: []string{"it publishes 443/udp", "its command has --http3"}},
+		{name: "proxies of docker's client", want: want, is: []string{`"Cmd"`, `"Env": ["PATH=/bin", "no_proxy=localhost", "HTTP_PROXY=http://corp:s3cret@192.0.2.1:3128"], "Cmd"`}, action: Replace,
+			faults: []string{"it has HTTP_PROXY, no_proxy in its environment, so that it looks for the apps behind another proxy"}},
 		{name: "another command", want: want, is: []string{`"kamal-proxy", "run"`, `"sh"`}, action: Replace, faults: []string{`its command is "sh"`}},
 	}
 	for _, tt := range tests {

@@ -90,9 +90,9 @@ while :; do
 done`
 
 // installByScript runs INSTALL_SCRIPT as its first line says, else with sh. It
-// too runs to its end.
+// too runs to its end. A log-in that it leaves is for the SSH user's docker.
 var installByScript = `
-export INSTALL_SCRIPT DEBIAN_FRONTEND=noninteractive
+export INSTALL_SCRIPT DEBIAN_FRONTEND=noninteractive DOCKER_CONFIG="$_kamal_config"
 ` + fleet.ToTheEnd(`f=$(mktemp) || exit
 printf '%s' "$INSTALL_SCRIPT" > "$f"
 with=$(sed -n '1s/^#! *//p' "$f")

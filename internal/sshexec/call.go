@@ -9,6 +9,10 @@ type Call struct {
 	// Title says what the call is for, as in "start the new container". It
 	// appears in logs and in errors.
 	Title string
+	// Environment is POSIX shell that runs first of all: what it takes out of
+	// the environment that the log-in gave, or puts into it, holds for every
+	// step, and what Vars sets goes before it.
+	Environment string
 	// Vars are set before the first step and visible in every step.
 	Vars []Var
 	// Prelude is POSIX shell that runs before the first step in the same

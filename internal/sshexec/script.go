@@ -49,7 +49,7 @@ func checkCall(call Call) error {
 			return fmt.Errorf("%s: the value of %s has a NUL byte, which a shell cannot carry", call.Title, v.Name)
 		}
 	}
-	if strings.IndexByte(call.Prelude, 0) >= 0 {
+	if strings.IndexByte(call.Environment+call.Prelude, 0) >= 0 {
 		return fmt.Errorf("%s: the prelude has a NUL byte", call.Title)
 	}
 	for _, s := range call.Steps {
@@ -81,6 +81,9 @@ cd "${HOME:?}" || return
 _kamal_w=$!
 exec 3<&-
 `)
+	if call.Environment != "" {
+		b.WriteString(call.Environment + "\n")
+	}
 	for _, v := range call.Vars {
 		b.WriteString(v.Name + "=" + singleQuote(v.Value) + "\n")
 		if v.Export {

@@ -68,6 +68,11 @@ var Fields = []Field{
 				_, hidden := prior.Secrets[name]
 				return hidden || v.OwnEnv(name) || secret.IsFileVariable(name, env[name], v.SecretNames)
 			})
+			for name, value := range to.Env {
+				if docker.IsProxyVariable(name) && prior.Env[name] != value {
+					to.Env[name] = docker.HidePassword(value)
+				}
+			}
 		}},
 	{"labels", api("Config.Labels"),
 		func(a, b Spec) bool { return maps.Equal(a.Labels, b.Labels) },

@@ -10,7 +10,9 @@ package workload
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/docker"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/secret"
@@ -85,6 +87,11 @@ func (s Spec) Check() error {
 			return refuse(fmt.Sprintf("%q and %q publish the same port of the server", s.Ports[other], given))
 		}
 		ports = append(ports, p)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
+		if docker.IsProxyVariable(name) && strings.Contains(s.Env[name], docker.PasswordNotShown) {
+			return &docker.Refusal{Attribute: "env", Index: -1, Why: name + " stands for one with a password, which an import does not tell: give it in secrets, or leave it out"}
+		}
 	}
 	refuse := func(why string) error {
 		return &docker.Refusal{Attribute: "options", Index: -1, Why: why}

@@ -127,6 +127,7 @@ var table = map[string]where{
 	"TestEveryUserCanDeploy":                                     newest,
 	"TestEveryWayThereDeploys":                                   oldest,
 	"TestTwoRegistriesWithTokens":                                ends,
+	"TestWhatOthersSetUpForTheirDockerIsNotOurs":                 ends,
 	"TestDeployLockIsOneOfAll":                                   newest,
 
 	// What Docker's versions say and do.

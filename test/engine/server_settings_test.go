@@ -23,7 +23,7 @@ hash -r; ! command -v docker`
 // own repository needs, which is not to be reached here.
 const showDocker = `#!/bin/bash
 set -euo pipefail
-echo "by the script" > /root/installed-by
+echo "by the script, log-ins in $DOCKER_CONFIG" > /root/installed-by
 cp -a /root/away/. / && rm -r /root/away
 systemctl daemon-reload
 `
@@ -62,7 +62,7 @@ func TestServerWithAScriptRegistriesKeysAndSwap(t *testing.T) {
 				docker network inspect kamal probe --format '{{(index .IPAM.Config 0).Subnet}}' | cut -d. -f1,2; docker network rm probe >/dev/null
 				awk '$1 == "`+swap+`" {print $3}' /proc/swaps; grep -c '^`+swap+` none swap' /etc/fstab; stat -c '%a %s' `+swap)
 		}
-		want := "by the script\nhttps://mirror.example.com/\n10.9.0.0/16 127.0.0.0/8\n\"dns\": [\n10.99\n10.99\n65532\n1\n600 67108864"
+		want := "by the script, log-ins in /root/.docker\nhttps://mirror.example.com/\n10.9.0.0/16 127.0.0.0/8\n\"dns\": [\n10.99\n10.99\n65532\n1\n600 67108864"
 		if got := strings.TrimSpace(running()); got != want {
 			e.Errorf("Docker and swap:\n%s\nwant\n%s", got, want)
 		}
