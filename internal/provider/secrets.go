@@ -156,7 +156,8 @@ func planDigests(set secret.Set, known bool, state types.Map, salt []byte, versi
 			elems[name] = types.StringUnknown()
 		}
 	}
-	if differ && !version.Equal(versionBefore) {
+	if differ && !(version.IsNull() && versionBefore.IsNull()) {
+		// The values are not compared, so that any of them may be another one by now.
 		for name := range elems {
 			elems[name] = types.StringUnknown()
 		}

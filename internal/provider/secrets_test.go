@@ -37,6 +37,7 @@ func TestPlanDigests(t *testing.T) {
 		"version, another value":         {set: secret.Set{"A": "x", "B": "b"}, state: state, version: one, before: one},
 		"version, a value not known":     {set: secret.Set{"A": "", "B": "b"}, unknown: true, state: state, version: one, before: one},
 		"version, something else":        {set: secret.Set{"A": "x", "B": "b"}, state: state, version: one, before: one, changes: true, wantUnknown: []string{"A", "B"}},
+		"version, one more":              {set: secret.Set{"A": "x", "B": "b", "C": "c"}, state: state, version: one, before: one, wantUnknown: []string{"A", "B", "C"}, wantDiffer: true},
 		"version, servers disagree":      {set: secret.Set{"A": "a", "B": "b"}, state: nullElements(state), version: one, before: one, wantUnknown: []string{"A", "B"}, wantDiffer: true},
 		"version, no salt":               {set: secret.Set{"A": "a", "B": "b"}, state: state, noSalt: true, version: one, before: one, wantUnknown: []string{"A", "B"}, wantDiffer: true},
 		"another version":                {set: secret.Set{"A": "a", "B": "b"}, state: state, version: types.StringValue("2"), before: one, wantUnknown: []string{"A", "B"}, wantDiffer: true},
