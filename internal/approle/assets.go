@@ -1,6 +1,7 @@
 package approle
 
 import (
+	"context"
 	"path"
 	"slices"
 	"strings"
@@ -24,7 +25,7 @@ const noAssets = 66
 // assetsPrelude defines the shell functions of the steps. ASSETS is the app's
 // directory, VERSION the name of a version in it.
 //
-//	extractassets ASSETS VERSION CONTAINER IMAGE PATH
+//	extractassets ASSETS VERSION CONTAINER IMAGE PATH [fresh]
 //	mergeassets ASSETS FROM TO
 //	bridgeassets ASSETS VERSION OLDVOLUME OLDEXTRACTED OLDCONTAINER PATH
 //
@@ -42,6 +43,7 @@ extractassets() {
   docker container create --name "$3" "$4" true >/dev/null || return
   copyassets "$3" "$5" "$1/.new"; _r=$?
   docker container rm --volumes "$3" >/dev/null || return
+  [ $_r != 0 ] || [ -z "${6-}" ] || rm -rf "$1/extracted/$2" "$1/volumes/$2"
   if [ $_r != 0 ]; then rm -rf "$1/.new"; rmdir "$1/volumes" 2>/dev/null; rmdir -p "$1/extracted" 2>/dev/null; return 66; fi
   mkdir -p "$1/extracted/$2" && cp -rlfT "$1/.new" "$1/extracted/$2" && ownassets "$1/extracted/$2" && rm -rf "$1/.new" &&
   mergeassets "$1" "$1/extracted/$2" "$1/volumes/$2"
@@ -104,13 +106,20 @@ func (r *rollout) addAssets(b *fleet.Batch, s *site) {
 	dir, _, _ := strings.Cut(spec.AssetPath, ":")
 	dir = path.Clean(dir)
 	b.Call.Prelude += assetsPrelude
-	b.Run("assets", "copy the assets in "+dir+" out of the image",
-		"extractassets", assets, spec.assetsName(), spec.Role.Prefix()+"-assets", spec.Image, dir)
-	old := s.have.Current
+	old, volume := s.have.Current, ""
+	if old != nil {
+		volume = assetsOf(spec.Role, *old)
+	}
+	extract := []string{"extractassets", assets, spec.assetsName(), spec.Role.Prefix() + "-assets", spec.Image, dir}
+	if path.Base(volume) != spec.assetsName() {
+		// What is there by this name is of a run that died, or of a tag that has
+		// moved since: a manifest of that would be kept.
+		extract = append(extract, "fresh")
+	}
+	b.Run("assets", "copy the assets in "+dir+" out of the image", extract...)
 	if old == nil {
 		return
 	}
-	volume := assetsOf(spec.Role, *old)
 	extracted := ""
 	if volume != "" {
 		extracted = path.Join(path.Dir(path.Dir(volume)), "extracted", path.Base(volume))
@@ -120,6 +129,30 @@ func (r *rollout) addAssets(b *fleet.Batch, s *site) {
 	}
 	b.Add("bridge", sshexec.Step{Title: "give the old version's assets to the new one, and the new one's to it", KeepGoing: true,
 		Script: sshexec.Join("bridgeassets", assets, spec.assetsName(), volume, extracted, old.ID, dir)})
+}
+
+// prepareAssets makes the volume of the new container's assets before any
+// container is started.
+func (r *rollout) prepareAssets(ctx context.Context, s *site) error {
+	b := fleet.NewBatch("prepare the assets")
+	b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))
+	r.addAssets(b, s)
+	s.assets = true // or a part of them
+	res, err := s.server.Change(ctx, b.Call)
+	if err == nil {
+		err = r.assetsFailed(b, res, s)
+	}
+	if err == nil && !b.Done(res, "assets") {
+		err = b.Failed(res)
+	}
+	return err
+}
+
+// addDropAssets removes the assets of a version that was not begun.
+func (r *rollout) addDropAssets(b *fleet.Batch, s *site) {
+	if s.assets && !s.started {
+		r.addRemoveAssets(b, s, s.currentAssets(r.Spec.Role))
+	}
 }
 
 // assetsFailed is the failure of a server where the new container's assets

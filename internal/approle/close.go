@@ -30,6 +30,7 @@ func (r *rollout) close(ctx context.Context, failed error) {
 			r.addUndo(b, s)
 			b.Add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
 		case failed != nil:
+			r.addDropAssets(b, s)
 			b.Add("unlock", kamal.Unlock(r.Spec.Role.App(), r.fleet.Run))
 		default:
 			r.addClosing(b, s)
@@ -57,6 +58,7 @@ func (r *rollout) close(ctx context.Context, failed error) {
 // mark. What was there before stays.
 func (r *rollout) addUndo(b *fleet.Batch, s *site) {
 	if !s.started {
+		r.addDropAssets(b, s)
 		return
 	}
 	b.Add("lock", kamal.HoldsLock(r.Spec.Role.App(), r.fleet.Run))

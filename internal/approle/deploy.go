@@ -96,6 +96,8 @@ type site struct {
 	newID   string
 	// mount holds the new container's secret files.
 	mount secret.Mount
+	// assets: those of the new version are there, before it has started.
+	assets bool
 	// before is the target that the proxy had before the switch; "" if none.
 	before string
 	// unprobed: sshd forbids to ask the new container; kamal-proxy does it.
@@ -156,6 +158,13 @@ func (r *rollout) run(ctx context.Context) error {
 	// first change on any server.
 	if err := fleet.Each(swaps, func(s *site) error { return r.prepare(ctx, s) }); err != nil {
 		return err
+	}
+	if len(swaps) > 1 && r.Spec.AssetPath != "" {
+		// A page of the first server's new container may ask the last one's old
+		// container. One server gets its assets as its container starts.
+		if err := fleet.Each(swaps, func(s *site) error { return r.prepareAssets(ctx, s) }); err != nil {
+			return err
+		}
 	}
 	if err := r.roll(ctx); err != nil {
 		return err

@@ -76,7 +76,9 @@ func (r *rollout) start(ctx context.Context, s *site) (string, error) {
 	role, spec := r.Spec.Role, r.Spec
 	b := fleet.NewBatch("start the new container")
 	b.Add("lock", kamal.HoldsLock(role.App(), r.fleet.Run))
-	r.addAssets(b, s)
+	if !s.assets {
+		r.addAssets(b, s)
+	}
 	if r.Create {
 		b.Add("mark", kamal.WriteMark(r.mark(kamal.MarkCreating)))
 	}

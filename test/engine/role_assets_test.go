@@ -121,6 +121,35 @@ func TestRoleAssetsUnderLoad(t *testing.T) {
 	})
 }
 
+// Behind a load balancer a page of one server's new container asks the other
+// one's old container: the assets are on both before the first swap.
+func TestRoleAssetsAreOnAllServersBeforeTheFirstSwap(t *testing.T) {
+	onEngines(t, func(e *engine) {
+		first, last := e.s, e.another(e.kind)
+		r := e.role(withAssets, func(s *approle.Spec) { s.Boot = approle.Boot{Limit: 1, Wait: 5 * time.Second} })
+		r.deploy("app:v1")
+		for _, s := range []*testbed.Server{first, last} {
+			byhand.RouteWeb(e, e.bed, s)
+		}
+		_, apply := r.start(e.ctx(), "app:v2")
+		eventually(e, time.Minute, "the first server has the new version", func() bool {
+			return byhand.Visit(e, first, "http://shop.example.com/env/APP_VERSION").Body == "v2" || !apply.running()
+		})
+		byhand.WantStatus(e, last, "http://shop.example.com/assets/application-v2.css", 200)
+		wantVersion(e, last, "http://shop.example.com/", "v1")
+		e.must(apply.wait())
+		r.wantConverged()
+
+		// Where the second doesn't get that far, nothing of it is left on either.
+		r.fails("app:unhealthy", "503")
+		for _, s := range []*testbed.Server{first, last} {
+			if got := s.SSH(e, "ls .kamal/apps/shop/assets/*"); strings.Contains(got, "unhealthy") || !strings.Contains(got, "web-v2") {
+				e.Errorf("on %s: %s", s.Name, got)
+			}
+		}
+	})
+}
+
 // A role that Kamal deployed with asset_path is taken over with it.
 func TestRoleAssetsThatKamalMade(t *testing.T) {
 	onEngines(t, func(e *engine) {
@@ -201,7 +230,11 @@ func TestRoleAssetsThatFail(t *testing.T) {
 		e.s.SSH(e, "rm /usr/local/bin/cp /run/copying")
 		wantNoneFailed(e, l, "killed while assets are copied")
 		e.age(".kamal/lock-shop/run")
+		e.s.SSH(e, "mkdir -p .kamal/apps/shop/assets/volumes/web-v2; echo of another day > .kamal/apps/shop/assets/volumes/web-v2/common.css")
 		r.deploy("")
+		if got := byhand.WantStatus(e, e.s, "http://shop.example.com/assets/common.css", 200).Body; !strings.HasPrefix(got, "/* common, of v2 */") {
+			e.Errorf("an asset without a version is that of another run: %q", got)
+		}
 		wantNoneFailed(e, l, "applied again")
 		both := e.asksFor("v1", "v2")
 		wantServed(e, both, "after the kill")
