@@ -177,6 +177,8 @@ func (r *rollout) assetsFailed(b *fleet.Batch, res *sshexec.Result, s *site) err
 // addRemoveAssets removes the role's assets but those of the version called
 // keep, "" for none, and what containers of other roles mount: Kamal's names
 // don't tell version v1 of web-admin from version admin-v1 of web.
+// Where the lock has become another run's it removes nothing, whoever calls it:
+// what would go may be what that run's container mounts.
 func (r *rollout) addRemoveAssets(b *fleet.Batch, s *site, keep string) {
 	role := r.Spec.Role
 	mounts := func(c docker.Container) bool { return assetsOf(role, c) != "" }
@@ -197,7 +199,7 @@ func (r *rollout) addRemoveAssets(b *fleet.Batch, s *site, keep string) {
 		}
 	}
 	b.Add("old assets", sshexec.Step{Title: "remove old assets", KeepGoing: true,
-		Script: "[ ! -d " + dir + " ] || find " + dir + "/extracted " + dir + "/volumes " + sshexec.Join(find...) + " -exec rm -rf {} +; " +
+		Script: "{ " + kamal.HoldsLock(role.App(), r.fleet.Run).Script + "; } 2>/dev/null || exit 0; [ ! -d " + dir + " ] || find " + dir + "/extracted " + dir + "/volumes " + sshexec.Join(find...) + " -exec rm -rf {} +; " +
 			"rm -rf " + dir + "/.new " + dir + "/.copy " + dir + "/.old; rmdir " + dir + "/extracted " + dir + "/volumes " + dir + " 2>/dev/null || :"})
 }
 

@@ -147,6 +147,20 @@ func TestRoleAssetsAreOnAllServersBeforeTheFirstSwap(t *testing.T) {
 				e.Errorf("on %s: %s", s.Name, got)
 			}
 		}
+
+		// Whoever has taken the lock over meanwhile keeps the assets of theirs.
+		_, apply = r.start(e.ctx(), "app:unhealthy")
+		eventually(e, time.Minute, "the last server's assets are there", func() bool {
+			_, err := last.Run(e.ctx(), "test -e /root/.kamal/apps/shop/assets/volumes/web-unhealthy/common.css")
+			return err == nil || !apply.running()
+		})
+		last.SSH(e, "echo another > .kamal/lock-shop/run; mkdir .kamal/apps/shop/assets/volumes/web-v3; echo theirs > .kamal/apps/shop/assets/volumes/web-v3/common.css")
+		if apply.wait() == nil {
+			e.Fatal("the apply succeeded")
+		}
+		if got := last.SSH(e, "cat .kamal/apps/shop/assets/volumes/web-v3/common.css; cat .kamal/lock-shop/run; rm -r .kamal/lock-shop"); got != "theirs\nanother" {
+			e.Errorf("after a run that lost its lock: %q", got)
+		}
 	})
 }
 
