@@ -2,12 +2,14 @@ package provider
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
+	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/approle"
@@ -132,5 +134,31 @@ func TestImportOfARoleWithPorts(t *testing.T) {
 	plain := appRole(t, `{"service": "shop", "role": "web", "image": "shop:v1", "app_port": 3000, `+boot+`}`)
 	if diags := plain.imported(t.Context(), nil); len(diags) > 0 || plain.Boot.Attributes()["order"].String() != `"start_first"` {
 		t.Errorf("without ports: %v, %v", diags, plain.Boot)
+	}
+}
+
+// A server that nothing is done to keeps what the state says of it; not where
+// secrets have a version, whose values nobody has compared.
+func TestServersThatAChangeDoesNotTouchAreKnown(t *testing.T) {
+	t.Parallel()
+	const a = `"a": {"container": "c1", "image": "shop:v1", "digest": "d", "running": true, "machine_id": "m", "drift": []}`
+	const state = `{"service": "shop", "role": "web", "image": "shop:v1", "servers": ["a"], "instances": {` + a + `}%s}`
+	const plan = `{"service": "shop", "role": "web", "image": "shop:%s", "servers": ["a", "b"]%s}`
+	for name, tt := range map[string]struct {
+		image, more string
+		known       bool
+	}{
+		"a server more":             {"v1", "", true},
+		"with secrets of a version": {"v1", `, "secrets_version": "1"`, false},
+		"another image":             {"v2", "", false},
+	} {
+		before := appRole(t, fmt.Sprintf(state, tt.more))
+		planned := appRole(t, fmt.Sprintf(plan, tt.image, tt.more)).plannedInstances(t.Context(), &before, false)
+		for server, want := range map[string]bool{"a": tt.known, "b": false} {
+			o, _ := planned.Elements()[server].(types.Object)
+			if got := !o.Attributes()["container"].IsUnknown(); got != want {
+				t.Errorf("%s: the container on %s is known: %t, want %t", name, server, got, want)
+			}
+		}
 	}
 }

@@ -102,7 +102,9 @@ func (m appRoleModel) plannedInstances(ctx context.Context, state *appRoleModel,
 	if state != nil && !secretsDiffer && !m.rollsOut(ctx, *state) {
 		return state.Instances
 	}
-	everywhere := state == nil || secretsDiffer || m.changesContainers(ctx, *state)
+	// Secrets with a version are not compared here, and may be other ones by now:
+	// then the deploy replaces the containers that have the old ones, too.
+	everywhere := state == nil || secretsDiffer || !m.SecretsVersion.IsNull() || m.changesContainers(ctx, *state)
 	noDrift := types.ListValueMust(types.StringType, []attr.Value{})
 	elems := map[string]attr.Value{}
 	for _, s := range m.Servers.Elements() {
