@@ -67,8 +67,14 @@ bridgeassets() {
 }
 `
 
-// assetsName is the name of the spec's version in the app's assets.
-func (s Spec) assetsName() string { return kamal.AssetsName(s.Role, s.Version()) }
+// assetsName is the name of the spec's version in the app's assets, "" where it
+// has none.
+func (s Spec) assetsName() string {
+	if s.AssetPath == "" {
+		return ""
+	}
+	return kamal.AssetsName(s.Role, s.Version())
+}
 
 // assetsBind is the volume of the new container's assets, for a server where
 // the SSH user's home is home.

@@ -175,9 +175,6 @@ func (r *rollout) addPrune(b *fleet.Batch, s *site) {
 	ids, refs := prunable(r.Spec, s.have, s.plan)
 	assets := s.currentAssets(r.Spec.Role)
 	if s.plan.Swap {
-		assets = ""
-	}
-	if s.plan.Swap && r.Spec.AssetPath != "" {
 		assets = r.Spec.assetsName()
 	}
 	r.addRemoveAssets(b, s, assets)

@@ -125,7 +125,7 @@ func (m *accessoryModel) describe() {
 func (m *accessoryModel) setState(st accessory.State) {
 	m.Container, m.Digest = types.StringValue(st.Container), types.StringValue(st.Digest)
 	m.Running, m.MachineID = types.BoolValue(st.Running), types.StringValue(st.MachineID)
-	m.Drift = sentences(st.Drift)
+	m.Drift = stringsValue(st.Drift)
 }
 
 // secretNames are the variables that are secret: those of the state, and those

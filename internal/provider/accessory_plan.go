@@ -97,7 +97,7 @@ func (m *accessoryModel) setPlanned(state *accessoryModel, replaced bool) {
 		return
 	}
 	m.Container, m.Digest, m.Running = types.StringUnknown(), types.StringUnknown(), types.BoolValue(true)
-	m.Drift = sentences(nil)
+	m.Drift = stringsValue(nil)
 }
 
 // replaces says that an apply has something to do with the container: the

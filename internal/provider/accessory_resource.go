@@ -100,7 +100,7 @@ func (r *accessoryResource) Read(ctx context.Context, req resource.ReadRequest, 
 			return
 		}
 		m.Running = types.BoolValue(false)
-		m.Drift = sentences([]string{why})
+		m.Drift = stringsValue([]string{why})
 		resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 		return
 	}

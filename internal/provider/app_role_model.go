@@ -10,7 +10,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/types"
-	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/approle"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
@@ -100,14 +99,9 @@ func (m appRoleModel) spec(ctx context.Context) (approle.Spec, diag.Diagnostics)
 	var boot bootModel
 	container, d := m.container(ctx)
 	diags.Append(d...)
-	as := func(o types.Object, into any) {
-		if !o.IsNull() {
-			diags.Append(o.As(ctx, into, basetypes.ObjectAsOptions{})...)
-		}
-	}
 	container.AssetPath = m.AssetPath.ValueString()
-	as(m.Healthcheck, &health)
-	as(m.Boot, &boot)
+	diags.Append(as(ctx, m.Healthcheck, &health)...)
+	diags.Append(as(ctx, m.Boot, &boot)...)
 	limit, percent := parseLimit(boot.Limit.ValueString())
 	return approle.Spec{
 		Role: m.role(), Spec: container, PullAlways: m.Pull.ValueString() == "always",
@@ -154,7 +148,7 @@ func (m *appRoleModel) setInstances(instances map[string]approle.Instance) {
 		elems[server] = types.ObjectValueMust(instanceTypes, map[string]attr.Value{
 			"container": types.StringValue(in.Container), "image": types.StringValue(in.Image), "digest": types.StringValue(in.Digest),
 			"running": types.BoolValue(in.Running), "machine_id": types.StringValue(in.MachineID),
-			"drift": sentences(in.Drift),
+			"drift": stringsValue(in.Drift),
 		})
 	}
 	m.Instances = types.MapValueMust(types.ObjectType{AttrTypes: instanceTypes}, elems)

@@ -105,7 +105,6 @@ func (m appRoleModel) plannedInstances(ctx context.Context, state *appRoleModel,
 	// Secrets with a version are not compared here, and may be other ones by now:
 	// then the deploy replaces the containers that have the old ones, too.
 	everywhere := state == nil || secretsDiffer || !m.SecretsVersion.IsNull() || m.changesContainers(ctx, *state)
-	noDrift := types.ListValueMust(types.StringType, []attr.Value{})
 	elems := map[string]attr.Value{}
 	for _, s := range m.Servers.Elements() {
 		name := s.(types.String).ValueString()
@@ -121,7 +120,7 @@ func (m appRoleModel) plannedInstances(ctx context.Context, state *appRoleModel,
 		}
 		elems[name] = types.ObjectValueMust(instanceTypes, map[string]attr.Value{
 			"container": types.StringUnknown(), "image": m.Image, "digest": types.StringUnknown(),
-			"running": types.BoolValue(true), "machine_id": machine, "drift": noDrift,
+			"running": types.BoolValue(true), "machine_id": machine, "drift": noStrings,
 		})
 	}
 	return types.MapValueMust(types.ObjectType{AttrTypes: instanceTypes}, elems)

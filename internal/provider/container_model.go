@@ -116,15 +116,6 @@ func sizeValue(n int64) types.String {
 	return types.StringValue(strconv.FormatInt(n, 10) + unit)
 }
 
-// sentences is a list of them as an attribute.
-func sentences(list []string) types.List {
-	elems := make([]attr.Value, len(list))
-	for i, s := range list {
-		elems[i] = types.StringValue(s)
-	}
-	return types.ListValueMust(types.StringType, elems)
-}
-
 // faulty says that drift, a list of sentences, has more than losses: those alone
 // are no reason for an apply to do anything.
 func faulty(drift attr.Value) bool {
