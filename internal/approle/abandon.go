@@ -67,7 +67,7 @@ func (r *rollout) abandon(ctx context.Context, s *site, cause error, last Probe)
 	}
 	r.addRestore(b, s)
 	s.addRemoveMount(b)
-	r.addRemoveAssets(b, s, s.currentAssets(r.Spec.Role))
+	r.addRemoveAssets(b, s, s.have.assets())
 	res, err := s.server.Change(ctx, b.Call)
 	if err == nil {
 		err = b.Failed(res)
@@ -227,7 +227,7 @@ func (r *rollout) putBackOne(ctx context.Context, s *site) error {
 	err = r.change(ctx, s, "switch back to the old container", s.oldTarget(r.Spec), func(b *fleet.Batch) {
 		b.Run("stop", "remove the failed version's container", "docker", "rm", "--force", failed)
 		s.addRemoveMount(b)
-		r.addRemoveAssets(b, s, s.currentAssets(r.Spec.Role))
+		r.addRemoveAssets(b, s, s.have.assets())
 		if c := s.plan.Rename; c != nil {
 			b.Run("rename", "give "+c.ContainerName()+" its name back", "docker", "rename", c.ID, c.ContainerName())
 		}

@@ -157,7 +157,7 @@ func (r *rollout) prepareAssets(ctx context.Context, s *site) error {
 // addDropAssets removes the assets of a version that was not begun.
 func (r *rollout) addDropAssets(b *fleet.Batch, s *site) {
 	if s.assets && !s.started {
-		r.addRemoveAssets(b, s, s.currentAssets(r.Spec.Role))
+		r.addRemoveAssets(b, s, s.have.assets())
 	}
 }
 
@@ -209,13 +209,13 @@ func (r *rollout) addRemoveAssets(b *fleet.Batch, s *site, keep string) {
 			"rm -rf " + dir + "/.new " + dir + "/.copy " + dir + "/.old; rmdir " + dir + "/extracted " + dir + "/volumes " + dir + " 2>/dev/null || :"})
 }
 
-// currentAssets is the name of the assets of the container that is there, ""
-// where it has none.
-func (s *site) currentAssets(role kamal.Role) string {
-	if s.have.Current == nil {
+// assets is the name of the assets of the container that is there, "" where it
+// has none.
+func (o Observed) assets() string {
+	if o.Current == nil {
 		return ""
 	}
-	if dir := assetsOf(role, *s.have.Current); dir != "" {
+	if dir := assetsOf(o.Role, *o.Current); dir != "" {
 		return path.Base(dir)
 	}
 	return ""

@@ -66,7 +66,7 @@ func (r *rollout) addUndo(b *fleet.Batch, s *site) {
 		Script: "ids=$(" + sshexec.Join("docker", "ps", "--all", "--quiet", "--filter", "label="+kamal.LabelRun+"="+r.fleet.Run,
 			"--filter", "name=^"+s.plan.Name+"$") + `) || exit; [ -z "$ids" ] || docker rm --force $ids`})
 	s.addRemoveMount(b)
-	r.addRemoveAssets(b, s, s.currentAssets(r.Spec.Role))
+	r.addRemoveAssets(b, s, s.have.assets())
 	b.Add("mark", kamal.RemoveMark(MarkKind, r.Spec.Role.Prefix()))
 	if s.have.Current == nil && len(s.have.SecretNames) == 0 {
 		r.addRemoveFiles(b) // nobody had any before

@@ -11,7 +11,7 @@ import (
 // view is the role's container as package workload reads it, for a role with
 // these volumes.
 func (o Observed) view(volumes []string) workload.View {
-	v := workload.View{Image: o.Image, Defaults: o.Defaults, OwnEnv: isKamalEnv, OwnHostname: true,
+	v := workload.View{Image: o.Image, Defaults: o.Snapshot.Defaults(), OwnEnv: isKamalEnv, OwnHostname: true,
 		OwnLabel: func(name string) bool { return slices.Contains(kamal.ReservedLabels, name) }}
 	if o.Current != nil {
 		v.Container = *o.Current

@@ -173,7 +173,7 @@ func (r *rollout) addClosing(b *fleet.Batch, s *site) {
 // good deploy.
 func (r *rollout) addPrune(b *fleet.Batch, s *site) {
 	ids, refs := prunable(r.Spec, s.have, s.plan)
-	assets := s.currentAssets(r.Spec.Role)
+	assets := s.have.assets()
 	if s.plan.Swap {
 		assets = r.Spec.assetsName()
 	}

@@ -33,8 +33,6 @@ type Observed struct {
 	Entry    *proxy.Entry
 	Mark     *kamal.Mark
 	DeadLock bool
-	// Defaults are what the daemon gives to every container.
-	Defaults docker.Defaults
 	// SecretNames are the variables in the role's env file on the server.
 	SecretNames []string
 	Snapshot    *fleet.Snapshot
@@ -55,8 +53,6 @@ func Observe(snap *fleet.Snapshot, role kamal.Role, recorded string) (Observed, 
 	for _, l := range snap.Locks {
 		o.DeadLock = o.DeadLock || (l.App == role.App() && l.Run != "" && l.Age > kamal.Dead)
 	}
-
-	o.Defaults = snap.Defaults()
 
 	var all []docker.Container
 	for _, c := range snap.Containers {
