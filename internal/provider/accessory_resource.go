@@ -235,7 +235,7 @@ func (r *accessoryResource) warn(diags *diag.Diagnostics, warnings []accessory.W
 
 // ImportState takes `service/name@server`, or the identity.
 func (r *accessoryResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
-	id := importedPart(ctx, req, "An accessory is imported by service/name@server, as in shop/db@10.0.0.1.", &resp.Diagnostics)
+	id := importedID(ctx, req, parsePartID, "An accessory is imported by service/name@server, as in shop/db@10.0.0.1.", &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}

@@ -16,21 +16,14 @@ import (
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/approle"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/workload"
 )
 
 // ImportState takes `service/role[/destination]@server[,server…]`, or the identity.
 func (r *appRoleResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
-	var id appRoleIdentity
-	if req.ID != "" {
-		var err error
-		if id, err = parseRoleID(req.ID); err != nil {
-			resp.Diagnostics.AddError("Invalid import id", err.Error()+".\nA role is imported by service/role[/destination]@server[,server…], as in shop/web@10.0.0.1,10.0.0.2.")
-			return
-		}
-	} else {
-		resp.Diagnostics.Append(req.Identity.Get(ctx, &id)...)
+	id := importedID(ctx, req, parseRoleID, "A role is imported by service/role[/destination]@server[,server…], as in shop/web@10.0.0.1,10.0.0.2.", &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
 	}
 	set := func(name string, v attr.Value) {
 		resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root(name), v)...)
@@ -56,11 +49,6 @@ func parseRoleID(s string) (appRoleIdentity, error) {
 	name, servers, err := cutImportID(s)
 	if err != nil {
 		return appRoleIdentity{}, err
-	}
-	for _, server := range servers {
-		if _, err := sshexec.ParseDestination(server); err != nil {
-			return appRoleIdentity{}, fmt.Errorf("server %q: %w", server, err)
-		}
 	}
 	parts := strings.Split(name, "/")
 	if len(parts) < 2 || len(parts) > 3 {

@@ -1,17 +1,13 @@
 package provider
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
-	"github.com/hashicorp/terraform-plugin-framework/diag"
-	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/identityschema"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
 // partIdentity is the identity of what an app has by a name on one server: an
@@ -30,20 +26,6 @@ func partIdentitySchema(noun string) identityschema.Schema {
 	}}
 }
 
-// importedPart is the identity to import, from the id service/name@server or
-// the identity itself; form says what an id looks like.
-func importedPart(ctx context.Context, req resource.ImportStateRequest, form string, diags *diag.Diagnostics) (id partIdentity) {
-	if req.ID == "" {
-		diags.Append(req.Identity.Get(ctx, &id)...)
-		return id
-	}
-	id, err := parsePartID(req.ID)
-	if err != nil {
-		diags.AddError("Invalid import id", err.Error()+".\n"+form)
-	}
-	return id
-}
-
 func parsePartID(s string) (partIdentity, error) {
 	name, servers, err := cutImportID(s)
 	if err != nil {
@@ -55,9 +37,6 @@ func parsePartID(s string) (partIdentity, error) {
 	}
 	if len(servers) != 1 {
 		return partIdentity{}, fmt.Errorf("%q names %d servers: it is on one", s, len(servers))
-	}
-	if _, err := sshexec.ParseDestination(servers[0]); err != nil {
-		return partIdentity{}, fmt.Errorf("server %q: %w", servers[0], err)
 	}
 	return partIdentity{types.StringValue(service), types.StringValue(own), types.StringValue(servers[0])}, nil
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/kamal"
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/proxy"
-	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
 var (
@@ -276,15 +275,9 @@ func (m proxyRouteModel) wanted(ctx context.Context, config proxyRouteModel) (pr
 
 // ImportState takes `service@server[,server…]`, or the identity.
 func (r *proxyRouteResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
-	var id proxyRouteIdentity
-	if req.ID != "" {
-		var err error
-		if id, err = parseRouteID(req.ID); err != nil {
-			resp.Diagnostics.AddError("Invalid import id", err.Error()+".\nA route is imported by service@server[,server…], as in shop-web@10.0.0.1,10.0.0.2. `kamal-proxy list` names the services.")
-			return
-		}
-	} else {
-		resp.Diagnostics.Append(req.Identity.Get(ctx, &id)...)
+	id := importedID(ctx, req, parseRouteID, "A route is imported by service@server[,server…], as in shop-web@10.0.0.1,10.0.0.2. `kamal-proxy list` names the services.", &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
 	}
 	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("servers"), id.Servers)...)
 	// kamal-proxy doesn't store the timeouts.
@@ -304,11 +297,6 @@ func parseRouteID(s string) (proxyRouteIdentity, error) {
 	}
 	if len(servers) == 0 {
 		return proxyRouteIdentity{}, errors.New("it names no server")
-	}
-	for _, server := range servers {
-		if _, err := sshexec.ParseDestination(server); err != nil {
-			return proxyRouteIdentity{}, fmt.Errorf("server %q: %w", server, err)
-		}
 	}
 	return proxyRouteIdentity{types.StringValue(service), listValue(servers)}, nil
 }

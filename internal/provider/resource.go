@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 
 	"github.com/kamal-terraform/terraform-provider-kamal/internal/fleet"
+	"github.com/kamal-terraform/terraform-provider-kamal/internal/sshexec"
 )
 
 // base is what every resource embeds.
@@ -121,8 +122,22 @@ func unquote(q []byte) (b []byte, err error) {
 	return b, err
 }
 
-// cutImportID splits NAME@SERVER[,SERVER…]. A server may have a user before
-// its address (root@10.0.0.1), a name never holds an @.
+// importedID is the identity to import, from an id that parse reads or the
+// identity itself; form says what an id looks like.
+func importedID[T any](ctx context.Context, req resource.ImportStateRequest, parse func(string) (T, error), form string, diags *diag.Diagnostics) (id T) {
+	if req.ID == "" {
+		diags.Append(req.Identity.Get(ctx, &id)...)
+		return id
+	}
+	id, err := parse(req.ID)
+	if err != nil {
+		diags.AddError("Invalid import id", err.Error()+".\n"+form)
+	}
+	return id
+}
+
+// cutImportID splits NAME@SERVER[,SERVER…], and checks the servers. One may
+// have a user before its address (root@10.0.0.1), a name never holds an @.
 func cutImportID(id string) (name string, servers []string, err error) {
 	name, list, ok := strings.Cut(id, "@")
 	if !ok || name == "" || list == "" {
@@ -130,6 +145,9 @@ func cutImportID(id string) (name string, servers []string, err error) {
 	}
 	for s := range strings.SplitSeq(list, ",") {
 		if s = strings.TrimSpace(s); s != "" {
+			if _, err := sshexec.ParseDestination(s); err != nil {
+				return "", nil, fmt.Errorf("server %q: %w", s, err)
+			}
 			servers = append(servers, s)
 		}
 	}

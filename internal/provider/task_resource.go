@@ -177,7 +177,7 @@ func (r *taskResource) warn(diags *diag.Diagnostics, warnings []task.Warning) {
 // ImportState takes `service/name@server`, or the identity. It asks nobody: that
 // the command has run is what the import says.
 func (r *taskResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
-	id := importedPart(ctx, req, "A task is imported by service/name@server, as in shop/migrate@10.0.0.1.", &resp.Diagnostics)
+	id := importedID(ctx, req, parsePartID, "A task is imported by service/name@server, as in shop/migrate@10.0.0.1.", &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
